@@ -1,0 +1,99 @@
+"""The verbs of the command line, and how every one of them ends.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 130 interrupted, with the run resumable. A failure is one sentence and a
+hint on standard error; `--debug` adds where in the program it came from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from sam_core.cli import attend, benchmark, data, datasets, evaluate, sweep, train
+from sam_core.cli.options import add_common
+from sam_core.config import ConfigError
+
+VERBS = (train, evaluate, attend, sweep, datasets, data, benchmark)
+
+INTERRUPTED = 130
+
+DESCRIPTION = """\
+Train with the Self-Boosting Attention Mechanism (SAM) on few labels per class, and record for every image and every
+epoch where CAM, Grad-CAM and the learned attention look."""
+
+EXAMPLES = """\
+examples:
+  python -m sam_core train                                        the default run: drawn birds, 10 %% labels, 2 minutes
+  python -m sam_core train --dataset photos/ --label-ratio 10     your own photographs, in photos/CLASS/*.jpg
+  python -m sam_core train --resume RUN                           go on with a run that was stopped or killed
+  python -m sam_core evaluate RUN --attention                     accuracy, and how the maps agree and point
+  python -m sam_core attend RUN bird.jpg --out overlays/          where the network looks in any photograph
+  python -m sam_core sweep --vary method=finetune,sam --seeds 3   compare, with a spread over seeds
+"""
+
+
+class CommandError(RuntimeError):
+    """A command that cannot do its work; `hint` says what would help."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sam_core",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for module in VERBS:
+        add_common(module.add_parser(verbs))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        result: dict[str, Any] = options.run(options)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except Exception as error:  # every failure ends the same way; what kind it was decides the exit code
+        if options.debug:
+            traceback.print_exc()
+        _say(f"error: {_sentence(error)}")
+        hint = getattr(error, "hint", "")
+        if hint:
+            _say(f"hint: {hint}")
+        return 2 if isinstance(error, ConfigError) else 1
+    exit_code = int(result.pop("exit_code", 0))
+    if options.json:
+        from sam_core.recording.layout import dump_json
+
+        print(dump_json(result), flush=True)
+    return exit_code
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    known = isinstance(error, ConfigError) or hasattr(error, "hint")
+    return text if known else f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json_line(value: Any) -> None:
+    """One machine-readable line on standard output."""
+    print(json.dumps(value), flush=True)
