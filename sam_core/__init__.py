@@ -1,9 +1,9 @@
 """Train with the Self-Boosting Attention Mechanism on few labels, and record where the network looks.
 
-    import sam_core
+import sam_core
 
-    run = sam_core.train(sam_core.RunConfig(dataset="fieldguide", label_ratio=10, method="sam"))
-    run.timeline(run.samples[0]["id"])["learned"]  # (epochs, H, W)
+run = sam_core.train(sam_core.RunConfig(dataset="fieldguide", label_ratio=10, method="sam"))
+run.timeline(run.samples[0]["id"])["learned"]  # (epochs, H, W)
 """
 
 from __future__ import annotations

@@ -2,7 +2,11 @@
 
 import sys
 
-from sam_core.cli.main import main
+from sam_core.process import share_cores
 
 if __name__ == "__main__":
+    share_cores()  # before anything imports torch
+
+    from sam_core.cli.main import main
+
     sys.exit(main())

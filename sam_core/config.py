@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,6 +22,8 @@ DEFAULT_DATA_ROOT = PROJECT_ROOT / "data"
 DEFAULT_RUNS = PROJECT_ROOT / "checkpoints" / "runs"
 PRETRAINED_DIR = PROJECT_ROOT / "checkpoints" / "pretrained"
 
+#: Datasets that have a name (`sam_core.datasets.catalog` opens them); anything else is the path of a folder.
+DATASETS = ("fieldguide",)
 METHODS = {
     "finetune": "the baseline: the whole network is trained, no attention head",
     "sam": "self-boosting attention: a head learns to fit the network's own class activation map",
@@ -199,6 +202,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, _checked(item.name, getattr(self, item.name), item.metadata))
+        # Places are absolute, so that the run can be resumed from anywhere.
+        for name, names in (("dataset", DATASETS), ("weights", ("imagenet", "none")), ("data_root", ())):
+            if getattr(self, name) not in names:
+                object.__setattr__(self, name, os.path.abspath(os.path.expanduser(getattr(self, name))))
         self._fill_from_method()
         self._refuse_contradictions()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from sam_core.config import ConfigError
+from sam_core.process import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,7 @@ def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
     if not available[device]:
         there = ", ".join(name for name, present in available.items() if present)
         raise ConfigError("device", f"there is no {device} here; use auto, or one of: {there}")
+    if device == "cpu":
+        keep_freed_memory()
     bfloat16 = precision == "bfloat16" or (precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported())
     return Machine(torch.device(device), bfloat16)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Two threads that wait for each other actively would make tests crawl on a busy machine. Set before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import random
 from pathlib import Path
 
@@ -14,6 +9,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from sam_core.config import RunConfig, build_config
+from sam_core.process import share_cores
+
+share_cores()  # before any test imports torch
 
 CLASSES = ("circle", "square", "stripes")
 

@@ -102,6 +102,7 @@ def test_every_option_is_explained():
 
 
 def test_the_names_in_the_configuration_are_those_that_exist():
+    from sam_core.datasets.catalog import DATASETS
     from sam_core.losses import TARGET_SCALES
     from sam_core.models.pooling import POOLINGS
     from sam_core.pseudo_attention import PSEUDO_ATTENTION
@@ -109,6 +110,13 @@ def test_the_names_in_the_configuration_are_those_that_exist():
     assert tuple(POOLINGS) == configuration.POOLINGS
     assert tuple(name for name, info in PSEUDO_ATTENTION.items() if info.trains) == configuration.PSEUDO_ATTENTIONS
     assert tuple(TARGET_SCALES) == configuration.TARGET_SCALES
+    assert tuple(DATASETS) == configuration.DATASETS
+
+
+def test_a_folder_is_kept_as_an_absolute_path_and_a_name_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert build_config({"dataset": "photos/birds"}).dataset == str(tmp_path / "photos" / "birds")
+    assert build_config({"dataset": "fieldguide"}).dataset == "fieldguide"
 
 
 def test_pooling_begins_with_gap_until_its_start():

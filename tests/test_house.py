@@ -14,7 +14,8 @@ PACKAGE = PROJECT_ROOT / "sam_core"
 
 #: Each part imports only from parts above it (and from itself).
 ORDER = [
-    ("config", "device"),
+    ("config", "process"),
+    ("device",),
     ("datasets",),
     ("augment",),
     ("models",),

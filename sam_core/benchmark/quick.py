@@ -57,8 +57,9 @@ def measure_quick_run(options: Sequence[str] = ()) -> dict[str, Figure]:
             errors.seek(0)
             said = errors.read().strip()
     if process.returncode != 0 or 1 not in seen:
-        last = said.splitlines()[-1] if said else "it said nothing"
-        raise QuickRunError(f"the default run ended with exit code {process.returncode}: {last}")
+        lines = said.splitlines() or ["it said nothing"]
+        reason = next((line for line in reversed(lines) if line.startswith("error:")), lines[-1])
+        raise QuickRunError(f"the default run ended with exit code {process.returncode}; {reason}")
     details = {"cores": cores, "data": "drawn within the time"}
     return {
         "quick_first_point_s": _once(seen[1], details | {"epoch_0_s": round(seen[0], 2)}),

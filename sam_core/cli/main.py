@@ -60,8 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
+    options = argparse.Namespace(debug=False)
     try:
+        build_parser().parse_args(arguments, options)
         result: dict[str, Any] = options.run(options)
     except KeyboardInterrupt:
         _say("interrupted")

@@ -53,7 +53,7 @@ def open_dataset(
     if dataset in DATASETS:
         return DATASETS[dataset].load(Path(data_root), habitat_bias=habitat_bias, progress=progress)
     if not Path(dataset).expanduser().is_dir():
-        close = difflib.get_close_matches(dataset, DATASETS, n=1)
+        close = difflib.get_close_matches(Path(dataset).name, DATASETS, n=1)
         hint = (
             f"did you mean {close[0]}?" if close else f"give a folder of photographs, or one of {', '.join(DATASETS)}"
         )

@@ -59,21 +59,25 @@ class GroupResult:
 
 
 class NanMean:
-    """Means over images of named measures, accumulated on the device; nan stands for `not defined for this image`."""
+    """Means over images of named measures; nan stands for `not defined for this image`.
+
+    What a batch adds stays on the device until the means are asked for, so that a GPU is not waited for once per
+    measure and batch.
+    """
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._sums: dict[tuple[str, ...], list[Tensor]] = {}
 
     def add(self, path: tuple[str, ...], values: Tensor) -> None:
         """Add one batch of a measure: (B,)."""
         known = ~values.isnan()
-        both = torch.stack([values.nan_to_num().sum(), known.sum()]).double().cpu()
-        self._sums[path] = self._sums.get(path, 0) + both
+        self._sums.setdefault(path, []).append(torch.stack([values.nan_to_num().sum(), known.sum()]))
 
     def nested(self) -> dict[str, Any]:
         """The means as nested dictionaries; None where no image has the measure."""
         result: dict[str, Any] = {}
-        for path, (total, count) in ((path, both.tolist()) for path, both in self._sums.items()):
+        for path, sums in self._sums.items():
+            total, count = torch.stack(sums).cpu().double().sum(dim=0).tolist()  # (batches, 2) -> (2,)
             place = result
             for name in path[:-1]:
                 place = place.setdefault(name, {})

@@ -35,6 +35,8 @@ CLASSES = "classes.json"
 KEPT = "kept"
 LOG = "log.txt"
 LOCK = "lock"
+#: In attention/: the ids of the recorded samples in the order of the arrays' first axis.
+IDS = "ids.json"
 
 #: The maps recorded for each image, in the order the explorer shows them. `cam`, `gradcam` and `learned` are for the
 #: true label, the `_predicted` ones for the class predicted at that epoch, `energy` is the plain mean of the features.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -90,6 +91,15 @@ class RunWriter:
         layout.write_json(self.folder / layout.STATUS, self._status)
         self._status_written = now
 
+    def last_status(self, **changes: Any) -> None:
+        """As `status`, for a run that is ending badly: on a full disk the old file's own space has to do."""
+        try:
+            self.status(**changes)
+        except OSError:
+            with contextlib.suppress(OSError), open(self.folder / layout.STATUS, "r+", encoding="utf-8") as file:
+                file.write(layout.dump_json(self._status))
+                file.truncate()
+
     def take_over(self, **changes: Any) -> None:
         """Begin status.json anew, as of this process."""
         self._status = _first_status("running", 0)
@@ -129,10 +139,13 @@ class RunWriter:
         """
         layout.write_json(self.folder / layout.SAMPLES, list(samples), indent=None)
         self.attention = AttentionWriter.create(self.folder, len(samples), kinds, grid, epochs, view)
+        ids = [sample["id"] for sample in samples]
+        layout.write_json(self.folder / layout.ATTENTION / layout.IDS, ids, indent=None)
 
-    def reopen_attention(self) -> None:
-        """Go on writing the maps of a run that is resumed."""
+    def reopen_attention(self, *, until: int) -> None:
+        """Go on writing the maps of a run that is resumed; those after epoch `until` are hidden until written again."""
         self.attention = AttentionWriter(self.folder)
+        self.attention.forget_after(until)
 
     # --- weights ------------------------------------------------------------------------------------------------
 
@@ -207,9 +220,10 @@ class AttentionWriter:
         self, rows: np.ndarray, point: int, maps: Mapping[str, Tensor], predicted: Tensor, confidence: Tensor
     ) -> None:
         """Store one batch at one recording point: `rows` are positions in samples.json, maps are (B, H, W)."""
-        for kind in self.kinds:
-            values = maps[kind].float().clamp(-FLOAT16_MAX, FLOAT16_MAX).half()
-            self._maps[kind][rows, point] = values.cpu().numpy()
+        # All kinds in one transfer: a GPU is waited for once, not once per kind.
+        stacked = torch.stack([maps[kind] for kind in self.kinds]).float().clamp(-FLOAT16_MAX, FLOAT16_MAX).half()
+        for kind, values in zip(self.kinds, stacked.cpu().numpy(), strict=True):  # (kinds, B, H, W)
+            self._maps[kind][rows, point] = values
         self._predicted[rows, point] = predicted.cpu().numpy()
         self._confidence[rows, point] = confidence.float().cpu().numpy()
 

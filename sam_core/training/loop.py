@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sam_core.augment import draw_view, normalise, train_views, view_box
-from sam_core.config import DEFAULT_RUNS, PRESETS, PRETRAINED_DIR, RunConfig
+from sam_core.config import DEFAULT_RUNS, PRESETS, PRETRAINED_DIR, ConfigError, RunConfig
 from sam_core.datasets.run_data import RunData, load_run_data
 from sam_core.device import Machine, choose_machine
 from sam_core.evaluation.evaluator import GroupResult, evaluate_group
 from sam_core.evaluation.groups import build_groups, choose_recorded, describe_samples
 from sam_core.evaluation.maps import kinds_of
-from sam_core.models.backbones import data_config, load_pretrained
+from sam_core.models.backbones import data_config
 from sam_core.models.sam_net import SAMNet, build_model
 from sam_core.recording import layout
 from sam_core.recording.reader import Run, open_run
@@ -30,6 +26,7 @@ from sam_core.training.messages import Messages
 from sam_core.training.optimiser import attention_weight_at, build_optimiser, learning_rate_factor, set_learning_rates
 from sam_core.training.plan import Plan
 from sam_core.training.step import training_losses
+from sam_core.training.stopping import Stopped, StopRequest
 
 #: Losses stay on the device for so many steps at most before they are read back and written.
 LOG_EVERY = 10
@@ -70,10 +67,6 @@ def train(
     return open_run(writer.folder)
 
 
-class Stopped(Exception):
-    """The run was asked to stop, and has; its last finished epoch is on disk."""
-
-
 class Trainer:
     """One run: its data, network and optimiser, and the loop over its epochs."""
 
@@ -86,7 +79,9 @@ class Trainer:
         self.model = self._build_model()
         self.normalisation = data_config(config.backbone)
         self.optimiser = build_optimiser(self.model, config)
-        self.stopping = False
+        if config.pooling == "compact" and len(self.plan.batch(0)[1]) < 2:
+            raise ConfigError("batch_size", "compact pooling normalises over the batch and needs two images in each")
+        self.stop = StopRequest()
         self._epoch_seconds: list[float] = []
 
     def _build_model(self) -> SAMNet:
@@ -97,8 +92,9 @@ class Trainer:
             method=self.config.method,
             pooling=str(self.config.pooling),
             attention_maps=int(self.config.attention_maps or 0),
+            weights=self.config.weights,
+            pretrained_dir=PRETRAINED_DIR,
         )
-        self.weights_source = load_pretrained(model.backbone, self.config.backbone, PRETRAINED_DIR, self.config.weights)
         model.head.use_pooling(self.config.pooling_at(0))
         return model.to(self.machine.device, memory_format=torch.channels_last)
 
@@ -109,7 +105,7 @@ class Trainer:
         self.writer = writer
         self.messages.open_log(writer.folder / layout.LOG)
         try:
-            with self._stop_on_signals():
+            with self.stop.listening(lambda: writer.status(state="stopping")):
                 self._run()
         except Stopped:
             writer.status(state="stopped", eta_s=None)
@@ -118,7 +114,7 @@ class Trainer:
             failure = explain(error)
             self.messages.log_traceback()
             state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            writer.status(state=state, eta_s=None, error=failure.as_json() if state == "failed" else None)
+            writer.last_status(state=state, eta_s=None, error=failure.as_json() if state == "failed" else None)
             if isinstance(error, Exception) and not isinstance(error, TrainingError):
                 raise failure from error
             raise
@@ -142,48 +138,51 @@ class Trainer:
 
     def _restore_or_start(self) -> int:
         """Bring the run folder and the network to the last finished epoch, and return it; -1 if there is none."""
-        data, plan = self.data, self.plan
-        recorded = choose_recorded(data, self.config.record)
+        recorded = choose_recorded(self.data, self.config.record)
         grid = self._feature_grid()
         self.kinds = kinds_of(self.config)
-        self.groups = build_groups(data, recorded, image_size=self.config.image_size, grid=grid)
-        last = self.writer.folder / layout.LAST
-        finished = -1
-        if last.exists():
-            state = torch.load(last, map_location=self.machine.device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            finished = state["epoch"]
-            self.model.head.use_pooling(self.config.pooling_at(plan.steps_until(finished)))
-            self.writer.keep_metrics_until(epoch=finished)
-            self.writer.reopen_attention()
-            self.writer.attention.forget_after(finished)
+        self.groups = build_groups(self.data, recorded, image_size=self.config.image_size, grid=grid)
+        if (self.writer.folder / layout.LAST).exists():
+            finished = self._restore()
         else:
-            self.writer.start_over()
-            mean, std = self.normalisation
-            self.writer.write_classes(
-                {
-                    "classes": list(data.classes),
-                    "backbone": self.config.backbone,
-                    "mean": list(mean),
-                    "std": list(std),
-                    "image_size": self.config.image_size,
-                    "steps": plan.steps,
-                    "steps_per_epoch": plan.steps_per_epoch,
-                }
-            )
-            self.writer.start_attention(
-                describe_samples(data, recorded),
-                kinds=self.kinds,
-                grid=grid,
-                epochs=plan.recording_points,
-                view=view_box(data.store.side, self.config.image_size),
-            )
-        self.writer.take_over(
-            state="running", epoch=max(finished, 0), epochs=plan.epochs, step=plan.steps_until(max(finished, 0)),
-            steps=plan.steps, error=None,
-        )  # fmt: skip
+            finished = -1
+            self._start(recorded, grid)
+        step = self.plan.steps_until(max(finished, 0))
+        self.writer.take_over(epoch=max(finished, 0), epochs=self.plan.epochs, step=step, steps=self.plan.steps)
         return finished
+
+    def _restore(self) -> int:
+        """Load the last finished epoch and forget what was written after it."""
+        state = torch.load(self.writer.folder / layout.LAST, map_location=self.machine.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        finished = int(state["epoch"])
+        self.writer.keep_metrics_until(epoch=finished)
+        self.writer.reopen_attention(until=finished)
+        return finished
+
+    def _start(self, recorded: list[tuple[str, int]], grid: tuple[int, int]) -> None:
+        """Write what a run folder has from the beginning: classes, samples, and the space for every map."""
+        mean, std = self.normalisation
+        self.writer.start_over()
+        self.writer.write_classes(
+            {
+                "classes": list(self.data.classes),
+                "backbone": self.config.backbone,
+                "mean": list(mean),
+                "std": list(std),
+                "image_size": self.config.image_size,
+                "steps": self.plan.steps,
+                "steps_per_epoch": self.plan.steps_per_epoch,
+            }
+        )
+        self.writer.start_attention(
+            describe_samples(self.data, recorded),
+            kinds=self.kinds,
+            grid=grid,
+            epochs=self.plan.recording_points,
+            view=view_box(self.data.store.side, self.config.image_size),
+        )
 
     def _feature_grid(self) -> tuple[int, int]:
         """Height and width of the feature map at this image size, from one empty image in evaluation mode."""
@@ -215,7 +214,7 @@ class Trainer:
                     totals[name] = totals.get(name, 0.0) + value * len(waiting)
                 waiting.clear()
             self._report_progress(epoch, done, (time.monotonic() - started) / (done - first))
-            self._give_way()
+            self.stop.give_way()
         return {name: value / (last - first) for name, value in totals.items()}
 
     def _step(self, step: int) -> dict[str, torch.Tensor]:
@@ -291,7 +290,7 @@ class Trainer:
             done += images
             self.messages.progress(f"evaluating epoch {epoch}", done, total)
             self.writer.status(force=False)
-            self._give_way()
+            self.stop.give_way()
 
         results: dict[str, GroupResult] = {}
         for name, group in self.groups.items():
@@ -314,7 +313,7 @@ class Trainer:
         if every and (epoch % every == 0 or epoch == self.plan.epochs):
             self.writer.save_weights(self.model.state_dict(), epoch=epoch)
 
-    # --- progress and stopping ----------------------------------------------------------------------------------
+    # --- progress ----------------------------------------------------------------------------------------------
 
     def _announce(self, finished: int) -> None:
         config, data = self.config, self.data
@@ -322,7 +321,7 @@ class Trainer:
             self.messages.say(f"left out: {problem.path}: {problem.detail}")
         groups = ", ".join(f"{len(positions)} {name}" for name, positions in data.groups.items())
         self.messages.say(f"{config.method} on {data.dataset.name}: {len(data.classes)} classes, {groups} images")
-        self.messages.say(f"{self.weights_source}; run folder: {self.writer.folder}")
+        self.messages.say(f"{self.model.weights_origin}; run folder: {self.writer.folder}")
         if finished >= 0:
             self.messages.say(f"going on after epoch {finished} of {self.plan.epochs}")
         if config.tensorboard:
@@ -337,33 +336,6 @@ class Trainer:
             left = (self.plan.steps - step) * seconds_per_step
         self.writer.status(force=False, step=step, eta_s=round(left, 1))
         self.messages.progress(f"epoch {epoch} of {self.plan.epochs}", step, self.plan.steps)
-
-    def _give_way(self) -> None:
-        """Between two batches of training or evaluation: stop here if that was asked for."""
-        if self.stopping:
-            raise Stopped
-
-    @contextmanager
-    def _stop_on_signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM lets the step finish; the second one ends the process at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: object) -> None:
-            if self.stopping:
-                raise KeyboardInterrupt
-            self.stopping = True
-            self.writer.status(state="stopping")
-
-        before: dict[int, Callable[..., Any] | int | None] = {
-            number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _epoch_results(results: dict[str, GroupResult]) -> dict[str, Any]:

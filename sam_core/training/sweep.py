@@ -369,7 +369,12 @@ def train_in_process(job: Job, known: Run | None, runs: Path, signals: StopSigna
             process_group=0 if os.name == "posix" else None,
         )
         with signals.passed_on_to(child):
-            output, _ = child.communicate()
+            try:
+                output, _ = child.communicate()
+            except BaseException:  # whatever ends this process must not leave one behind that nobody watches
+                child.terminate()
+                child.wait()
+                raise
     return _outcome(job, known, runs, child, output, stopped=signals.received > 0)
 
 

@@ -100,7 +100,7 @@ def test_every_option_can_be_read():
         ("methode=sam", "methode"),
         ("batch-size=5.5", "batch_size"),
         ("lr=fast", "lr"),
-        ("lr=0.1,,0.2", "lr"),
+        ("backbone=resnet18,", "backbone"),
         ("lr=none", "lr"),
         ("tensorboard=yes", "tensorboard"),
         ("milestones=0.2:x", "milestones"),

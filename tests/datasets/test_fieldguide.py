@@ -282,6 +282,16 @@ def test_a_child_that_fails_is_reported_in_its_own_words(tmp_path):
         build._draw_in_children(tmp_path / "draft", build.plan(0, 0.5), 0, 0.5, None)
 
 
+def test_an_interrupted_build_ends_its_children_and_leaves_nothing_behind(tmp_path):
+    def interrupt(done, total):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_fieldguide(tmp_path, habitat_bias=0.5, progress=interrupt)
+    assert not list(tmp_path.iterdir())
+
+
 def test_drafts_left_by_killed_builds_are_swept_away(tmp_path, few):
     folder = build.guide_folder(tmp_path, 0, 0.5)
     old, new = (tmp_path / f".{folder.name}-{name}" for name in ("old", "new"))

@@ -137,6 +137,16 @@ def test_a_constant_attention_weighs_every_position_alike(features):
     assert (min_max_scaled(constant[:, 0]) == 1).all()
 
 
+@pytest.mark.parametrize("name", ["bilinear", "attention"])
+def test_what_the_score_loses_without_the_one_channel_that_is_everything_stays_in_proportion(name, features, attention):
+    pooling = build_pooling(name, CHANNELS, MAPS)
+    features = features.abs() * 1e-5
+    features[:, 0] *= 1e12 if name == "bilinear" else 1e5  # the square root halves what this is a power of
+    drops = pooling.score_drops(features, attention, torch.ones(BATCH, pooling.out_dim))
+    assert drops.isfinite().all()
+    assert drops.abs().max() < 1e4
+
+
 @pytest.mark.parametrize("name", ["gap", "bilinear", "attention"])
 def test_an_image_is_pooled_the_same_alone_and_among_others(name, features, attention):
     pooling = build_pooling(name, CHANNELS, MAPS).train()

@@ -178,3 +178,32 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_sentence(shared_photograp
     assert run.status["state"] == "failed"
     assert "--lr" in run.status["error"]["hint"]
     assert len(run.recorded_epochs) >= 1  # what was recorded stays readable
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_recorded(
+    shared_photographs: Path, tmp_path: Path, tiny, monkeypatch: pytest.MonkeyPatch
+):
+    from sam_core.recording.writer import RunWriter
+
+    save = RunWriter.save_last
+
+    def full_at_epoch_two(self: RunWriter, state: dict) -> None:
+        if state["epoch"] == 2:
+            # From now on no new file can be made, as on a full disk; the old ones can still be written over.
+            monkeypatch.setattr(layout, "replacing", refuse)
+            refuse(None)
+        save(self, state)
+
+    def refuse(path: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunWriter, "save_last", full_at_epoch_two)
+    with pytest.raises(sam_core.TrainingError, match="disk is full"):
+        sam_core.train(tiny(shared_photographs), runs=tmp_path, quiet=True)
+    (folder,) = tmp_path.iterdir()
+    run = sam_core.open_run(folder)
+    assert (run.status["state"], run.status["error"]["type"]) == ("failed", "disk full")
+    assert "free some space" in run.status["error"]["hint"]
+    assert len(run.recorded_epochs) == 3
+    monkeypatch.undo()
+    assert sam_core.train(resume=folder, quiet=True).status["state"] == "finished"

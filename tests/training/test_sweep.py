@@ -214,10 +214,14 @@ def test_the_run_that_is_furthest_is_found(tmp_path: Path):
     make_run(known.folder, RunConfig(lr=0.5))
     assert known.find(identity(config)) is None
     stopped = make_run(known.folder, config, state="stopped", epoch=3)
-    make_run(known.folder, config, state="failed", epoch=1)
+    for _ in range(4):
+        make_run(known.folder, config, state="failed", epoch=1)
     assert known.find(identity(config)).id == stopped.id
+    busy = RunWriter.create(known.folder, config, epochs=2, state="running")
+    assert known.find(identity(config)).id == busy.folder.name
     finished = make_run(known.folder, RunConfig(name="another name"), epoch=2)
     assert known.find(identity(config)).id == finished.id
+    busy.close()
 
 
 def test_folders_that_are_no_runs_or_damaged_are_passed_over(tmp_path: Path):

@@ -275,6 +275,10 @@ def _draw_in_children(
                 if child.poll() is None:
                     child.kill()
                     child.wait()
+            for child, listener in zip(children, listeners, strict=True):
+                # Closing a pipe under its reader would raise there
+                if listener.ident is not None:
+                    listener.join()
                 child.stdout.close()
         if any(codes) or len(records) != total:
             complaints.seek(0)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -100,7 +100,8 @@ def _spline(count: int, steps: int, closed: bool) -> tuple[np.ndarray, np.ndarra
     return curve, direction
 
 
-@cache
+# Bounded: a branch's widths are its own
+@lru_cache(maxsize=512)
 def _widths(widths: tuple[float, ...], rows: int) -> np.ndarray:
     return np.interp(np.arange(rows) / (rows - 1), np.arange(len(widths)) / (len(widths) - 1), widths)[:, None] / 2
 

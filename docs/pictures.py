@@ -1,0 +1,61 @@
+"""Draw the pictures of the README from a finished run on the field guide: `python docs/pictures.py RUN`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import sam_core
+from sam_core.overlay import overlay, side_by_side
+
+HERE = Path(__file__).parent
+#: Panels of the README's width; drawn at twice the size they are shown at.
+SIDE = 224
+
+
+def attention_sheet(run: sam_core.Run, *, images: int = 5) -> Image.Image:
+    """Some test images, their CAM and learned attention before and after training, beside the true object."""
+    shown = [sample for sample in run.samples if sample["split"] == "test"]
+    by_class = {sample["label"]: sample for sample in reversed(shown)}
+    panels = []
+    for sample in [by_class[label] for label in sorted(by_class)][:: max(1, len(by_class) // images)][:images]:
+        view = _view(Image.open(sample["path"]).convert("RGB"), run.attention_meta["view"])
+        mask = np.asarray(_view(Image.open(sample["mask"]).convert("L"), run.attention_meta["view"], nearest=True)) > 0
+        timeline = run.timeline(sample["id"])
+        first, last = timeline["epochs"][0], timeline["epochs"][-1]
+        object_only = Image.fromarray(np.where(mask[..., None], np.asarray(view), 235).astype(np.uint8))
+        panels += [
+            (run.classes[sample["label"]], view),
+            ("the object", object_only),
+            (f"CAM, epoch {first}", overlay(view, timeline["cam"][0], opacity=0.75)),
+            (f"CAM, epoch {last}", overlay(view, timeline["cam"][-1], opacity=0.75)),
+            (f"learned attention, epoch {first}", overlay(view, timeline["learned"][0], opacity=0.75)),
+            (f"learned attention, epoch {last}", overlay(view, timeline["learned"][-1], opacity=0.75)),
+        ]
+    return side_by_side(panels, columns=6, caption="Each map is scaled to its own maximum.")
+
+
+def _view(image: Image.Image, view: list[float], *, nearest: bool = False) -> Image.Image:
+    left, top, width, height = (
+        fraction * length for fraction, length in zip(view, (image.width, image.height) * 2, strict=True)
+    )
+    method = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
+    return image.crop((left, top, left + width, top + height)).resize((SIDE, SIDE), method)
+
+
+def main() -> None:
+    """Write docs/attention.png and docs/fieldguide.png."""
+    from sam_core.datasets.fieldguide import contact_sheet
+    from sam_core.datasets.run_data import open_run_dataset
+
+    run = sam_core.open_run(sys.argv[1])
+    attention_sheet(run).quantize(256).save(HERE / "attention.png", optimize=True)
+    dataset, _ = open_run_dataset(run.config)
+    contact_sheet(dataset).quantize(256).save(HERE / "fieldguide.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
