@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import sam_core
+from sam_core.evaluation.agreement import as_distribution
 from sam_core.overlay import overlay, side_by_side
 
 HERE = Path(__file__).parent
@@ -20,7 +22,7 @@ def attention_sheet(run: sam_core.Run, *, images: int = 5) -> Image.Image:
     """Some test images, their CAM and learned attention before and after training, beside the true object."""
     shown = [sample for sample in run.samples if sample["split"] == "test"]
     by_class = {sample["label"]: sample for sample in reversed(shown)}
-    panels = []
+    panels, temperature = [], run.config.temperature
     for sample in [by_class[label] for label in sorted(by_class)][:: max(1, len(by_class) // images)][:images]:
         view = _view(Image.open(sample["path"]).convert("RGB"), run.attention_meta["view"])
         mask = np.asarray(_view(Image.open(sample["mask"]).convert("L"), run.attention_meta["view"], nearest=True)) > 0
@@ -30,12 +32,21 @@ def attention_sheet(run: sam_core.Run, *, images: int = 5) -> Image.Image:
         panels += [
             (run.classes[sample["label"]], view),
             ("the object", object_only),
-            (f"CAM, epoch {first}", overlay(view, timeline["cam"][0], opacity=0.75)),
-            (f"CAM, epoch {last}", overlay(view, timeline["cam"][-1], opacity=0.75)),
-            (f"learned attention, epoch {first}", overlay(view, timeline["learned"][0], opacity=0.75)),
-            (f"learned attention, epoch {last}", overlay(view, timeline["learned"][-1], opacity=0.75)),
+            (f"CAM, epoch {first}", _laid_over(view, timeline["cam"][0])),
+            (f"CAM, epoch {last}", _laid_over(view, timeline["cam"][-1])),
+            (f"learned attention, epoch {first}", _laid_over(view, timeline["learned"][0], temperature)),
+            (f"learned attention, epoch {last}", _laid_over(view, timeline["learned"][-1], temperature)),
         ]
-    return side_by_side(panels, columns=6, caption="Each map is scaled to its own maximum.")
+    caption = "Maps as the attention loss sees them: shares of the whole, all on one scale."
+    return side_by_side(panels, columns=6, caption=caption)
+
+
+def _laid_over(view: Image.Image, values: np.ndarray, temperature: float | None = None) -> Image.Image:
+    """CAM as its target at scale `sum`; with a temperature, learned attention as softmax."""
+    maps = torch.from_numpy(values)[None]
+    scale = "sum" if temperature is None else "softmax"
+    shares = as_distribution(maps, temperature=temperature, scale=scale)[0].numpy()
+    return overlay(view, shares, opacity=0.75, scale="sum")
 
 
 def _view(image: Image.Image, view: list[float], *, nearest: bool = False) -> Image.Image:
@@ -47,14 +58,14 @@ def _view(image: Image.Image, view: list[float], *, nearest: bool = False) -> Im
 
 
 def main() -> None:
-    """Write docs/attention.png and docs/fieldguide.png."""
+    """Write docs/attention.jpg and docs/fieldguide.jpg."""
     from sam_core.datasets.fieldguide import contact_sheet
     from sam_core.datasets.run_data import open_run_dataset
 
     run = sam_core.open_run(sys.argv[1])
-    attention_sheet(run).quantize(256).save(HERE / "attention.png", optimize=True)
+    attention_sheet(run).save(HERE / "attention.jpg", quality=88)
     dataset, _ = open_run_dataset(run.config)
-    contact_sheet(dataset).quantize(256).save(HERE / "fieldguide.png", optimize=True)
+    contact_sheet(dataset).save(HERE / "fieldguide.jpg", quality=88)
 
 
 if __name__ == "__main__":

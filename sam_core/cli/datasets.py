@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """List and count."""
     from sam_core.datasets.base import DatasetError
     from sam_core.datasets.catalog import DATASETS, open_dataset
+    from sam_core.training.messages import Messages
 
-    rows = []
+    rows, messages = [], Messages()
     for name, info in DATASETS.items():
-        dataset = open_dataset(name, data_root=options.data_root)
+        drawing = partial(messages.progress, f"drawing {name}")
+        dataset = open_dataset(name, data_root=options.data_root, progress=drawing)
         rows.append(_row(name, info.description, dataset))
     folders = sorted(options.data_root.iterdir()) if options.data_root.is_dir() else []
     for folder in folders:

@@ -27,7 +27,7 @@ epoch where CAM, Grad-CAM and the learned attention look."""
 
 EXAMPLES = """\
 examples:
-  python -m sam_core train                                        the default run: drawn birds, 10 %% labels, 2 minutes
+  python -m sam_core train                                        the default run: drawn birds, 10 % labels, 2 minutes
   python -m sam_core train --dataset photos/ --label-ratio 10     your own photographs, in photos/CLASS/*.jpg
   python -m sam_core train --resume RUN                           go on with a run that was stopped or killed
   python -m sam_core evaluate RUN --attention                     accuracy, and how the maps agree and point

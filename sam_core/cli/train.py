@@ -11,7 +11,7 @@ from sam_core.config import ConfigError
 
 EXAMPLES = """\
 examples:
-  python -m sam_core train                                            drawn birds, 10 %% labels, sam
+  python -m sam_core train                                            drawn birds, 10 % labels, sam
   python -m sam_core train --dataset photos/ --label-ratio 10 --method sam-bilinear
   python -m sam_core train --preset paper --dataset photos/           the released protocol (needs a GPU's patience)
   python -m sam_core train --resume 20261124-101502-fieldguide-10pct-sam-3f2a
