@@ -53,7 +53,7 @@ def test_epochs_given_take_the_place_of_a_presets_iterations():
 def test_values_left_open_follow_the_method_and_the_learning_rate():
     config = build_config({"method": "sam-bilinear", "lr": 0.02})
     assert (config.pooling, config.pseudo, config.attention_maps) == ("bilinear", "gradcam", 16)
-    assert (config.head_lr, config.attention_lr) == (0.2, 0.02)
+    assert (config.head_lr, config.attention_lr) == (2.0, 0.2)
     assert build_config({"method": "finetune"}).pseudo is None
 
 

@@ -135,3 +135,22 @@ def test_kinds_follow_from_the_method():
         kind for kind in kinds_of(build_config({"method": "sam-bilinear", "pooling": "compact"})) if kind == "cam"
     ]
     assert kinds_of(build_config({"pseudo": "layercam"}))[-1] == "layercam"
+
+
+def test_maps_for_the_predicted_class_show_that_class(model, data: RunData):
+    from sam_core.evaluation.maps import recorded_maps
+    from sam_core.models.sam_net import SAMOutput
+    from sam_core.pseudo_attention import pseudo_attention
+
+    generator = torch.Generator().manual_seed(1)
+    features = torch.rand(3, model.head.channels, 2, 2, generator=generator)
+    output = SAMOutput(torch.zeros(3, 3), features, torch.rand(3, 4, 2, 2, generator=generator))
+    labels, predicted = torch.tensor([0, 1, 2]), torch.tensor([1, 1, 0])
+    maps = recorded_maps(model, output, labels, predicted, kinds_of(build_config({"pseudo": "layercam"})))
+    for kind, classes in (("cam", labels), ("cam_predicted", predicted), ("gradcam_predicted", predicted)):
+        expected = pseudo_attention(kind.split("_")[0], features, output.attention, model.head, classes)
+        torch.testing.assert_close(maps[kind], expected)
+    assert not torch.equal(maps["cam"][0], maps["cam_predicted"][0])
+    torch.testing.assert_close(maps["cam"][1], maps["cam_predicted"][1])
+    torch.testing.assert_close(maps["energy"], features.mean(dim=1))
+    torch.testing.assert_close(maps["learned"], output.attention.amax(dim=1))
