@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sam_core.cli.options import add_config, add_runs, config_from, given_options
-from sam_core.config import ConfigError
+from sam_core.config import ConfigError, RunConfig
 
 EXAMPLES = """\
 examples:
@@ -44,13 +48,30 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError("resume", f"a run goes on with its own configuration; leave out {given}")
     config = None if options.resume else config_from(options)
 
-    from sam_core.training.loop import train
+    with _drawing_meanwhile(config):
+        from sam_core.training.loop import train
 
     finished = train(config, runs=options.runs, resume=options.resume, quiet=options.quiet)
     summary = summarise(finished)
     if not options.quiet:
         print(_sentence(summary), file=sys.stderr)
     return summary | {"exit_code": 130 if summary["state"] == "stopped" else 0}
+
+
+@contextmanager
+def _drawing_meanwhile(config: RunConfig | None) -> Iterator[None]:
+    """Draw the field guide, if it is what the run needs, in its own processes while this one imports torch.
+
+    What goes wrong here is not reported: it goes wrong again, with its sentence, when the run opens its data.
+    """
+    if config is None or config.dataset != "fieldguide":
+        yield
+        return
+    from sam_core.datasets.catalog import open_dataset
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(open_dataset, config.dataset, data_root=Path(config.data_root), habitat_bias=config.habitat_bias)
+        yield
 
 
 def summarise(run: Any) -> dict[str, Any]:

@@ -51,21 +51,25 @@ def map_file(folder: Path, kind: str) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling to write; on success it takes `path`'s place at once, on failure nothing changes."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary sibling to write; on success it takes `path`'s place at once, on failure nothing changes.
+
+    `durable` waits until the disk has it, so that it survives a power cut too, not only the end of the process.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+def write_json(path: Path, value: Any, *, indent: int | None = 2, durable: bool = True) -> None:
     """Replace `path` with `value` as JSON, atomically. What is not finite has no place in JSON and becomes null."""
-    with replacing(path) as temporary:
+    with replacing(path, durable=durable) as temporary:
         temporary.write_text(dump_json(value, indent=indent) + "\n", encoding="utf-8")
 
 

@@ -88,7 +88,8 @@ class RunWriter:
         if not force and now - self._status_written < STATUS_INTERVAL_S:
             return
         self._status["updated"] = time.time()
-        layout.write_json(self.folder / layout.STATUS, self._status)
+        # A step's progress is not worth waiting for the disk.
+        layout.write_json(self.folder / layout.STATUS, self._status, durable=force)
         self._status_written = now
 
     def last_status(self, **changes: Any) -> None:

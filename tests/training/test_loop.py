@@ -194,7 +194,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_recorded(
             refuse(None)
         save(self, state)
 
-    def refuse(path: object) -> None:
+    def refuse(path: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(RunWriter, "save_last", full_at_epoch_two)
