@@ -7,7 +7,6 @@ hint on standard error; `--debug` adds where in the program it came from.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -34,14 +33,6 @@ examples:
   python -m sam_core attend RUN bird.jpg --out overlays/          where the network looks in any photograph
   python -m sam_core sweep --vary method=finetune,sam --seeds 3   compare, with a spread over seeds
 """
-
-
-class CommandError(RuntimeError):
-    """A command that cannot do its work; `hint` says what would help."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,8 +84,3 @@ def _sentence(error: Exception) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def print_json_line(value: Any) -> None:
-    """One machine-readable line on standard output."""
-    print(json.dumps(value), flush=True)

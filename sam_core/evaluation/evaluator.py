@@ -6,7 +6,7 @@ Training after each epoch, the command line and the explorer all use this one pa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,6 @@ class GroupResult:
     attention: dict[str, Any]
     scores: Tensor | None = None
     labels: Tensor | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class NanMean:

@@ -22,7 +22,7 @@ from sam_core.recording import layout
 from sam_core.recording.reader import Run, open_run
 from sam_core.recording.writer import RunWriter
 from sam_core.training.failures import TrainingError, explain
-from sam_core.training.messages import Messages
+from sam_core.training.messages import Messages, tensorboard_writer
 from sam_core.training.optimiser import attention_weight_at, build_optimiser, learning_rate_factor, set_learning_rates
 from sam_core.training.plan import Plan
 from sam_core.training.step import training_losses
@@ -81,6 +81,8 @@ class Trainer:
         self.optimiser = build_optimiser(self.model, config)
         if config.pooling == "compact" and len(self.plan.batch(0)[1]) < 2:
             raise ConfigError("batch_size", "compact pooling normalises over the batch and needs two images in each")
+        if config.tensorboard:
+            tensorboard_writer()  # refused now, not when the run folder is there
         self.stop = StopRequest()
         self._epoch_seconds: list[float] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,13 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_recorded(
     assert len(run.recorded_epochs) == 3
     monkeypatch.undo()
     assert sam_core.train(resume=folder, quiet=True).status["state"] == "finished"
+
+
+def test_tensorboard_without_its_package_is_refused_before_anything_is_written(
+    shared_photographs: Path, tmp_path: Path, tiny, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    runs = tmp_path / "runs"
+    with pytest.raises(sam_core.ConfigError, match="pip install tensorboard"):
+        sam_core.train(tiny(shared_photographs, tensorboard=True), runs=runs, quiet=True)
+    assert not runs.exists()
