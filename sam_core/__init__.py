@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sam_core.recording.reader import Run, open_run
     from sam_core.recording.writer import RunError
     from sam_core.training.failures import TrainingError
-    from sam_core.training.loop import train
+    from sam_core.training.lifecycle import train
 
 __version__ = "0.1.0"
 
@@ -29,7 +29,7 @@ _PLACES = {
     "open_run": "recording.reader",
     "RunError": "recording.writer",
     "TrainingError": "training.failures",
-    "train": "training.loop",
+    "train": "training.lifecycle",
 }
 
 

@@ -18,12 +18,13 @@ Colour = tuple[int, int, int]
 
 #: At scale `sum` a cell is drawn at full strength when it holds this many times the share that a uniform map gives it.
 #: The scale is then the same for all maps of one grid, and strong cells of a 7 x 7 map are still told apart.
-SUM_FULL_STRENGTH = 6.0
+SUM_FULL_STRENGTH = 4.0
 
-_PAPER: Colour = (255, 255, 255)
-_INK: Colour = (28, 32, 38)
-_SOFT_INK: Colour = (92, 99, 110)
-_HAIRLINE: Colour = (217, 220, 225)
+#: A sheet's paper and the inks of its titles, its small print and its thin lines.
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (28, 32, 38)
+SOFT_INK: Colour = (92, 99, 110)
+HAIRLINE: Colour = (217, 220, 225)
 
 
 # --- Colour maps -------------------------------------------------------------------------------------------------
@@ -284,27 +285,27 @@ def side_by_side(
     caption_font = ImageFont.load_default(max(10, round(12 * unit)))
     margin, gap, row_gap = round(28 * unit), round(16 * unit), round(24 * unit)
 
-    titles = [_lines(title, title_font, width) for title, _ in panels]
-    title_height = _text_height(max(len(lines) for lines in titles), size)
+    titles = [break_lines(title, title_font, width) for title, _ in panels]
+    title_height = text_height(max(len(lines) for lines in titles), size)
     title_space = title_height + round(7 * unit) if title_height else 0
     paper_width = 2 * margin + columns * width + (columns - 1) * gap
-    caption_lines = _lines(caption or "", caption_font, paper_width - 2 * margin)
-    caption_height = _text_height(len(caption_lines), caption_font.size)
+    caption_lines = break_lines(caption or "", caption_font, paper_width - 2 * margin)
+    caption_height = text_height(len(caption_lines), caption_font.size)
     caption_space = caption_height + round(18 * unit) if caption_lines else 0
     paper_height = 2 * margin + rows * (title_space + height) + (rows - 1) * row_gap + caption_space
 
-    sheet = Image.new("RGB", (paper_width, paper_height), _PAPER)
+    sheet = Image.new("RGB", (paper_width, paper_height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for position, ((_, picture), lines) in enumerate(zip(panels, titles, strict=True)):
         row, column = divmod(position, columns)
         left = margin + column * (width + gap)
         top = margin + row * (title_space + height + row_gap)
         # A short title stands on its picture, level with the last line of a long one.
-        first_line = top + title_height - _text_height(len(lines), size)
-        _draw_lines(draw, (left, first_line), lines, title_font, _INK)
+        first_line = top + title_height - text_height(len(lines), size)
+        draw_lines(draw, (left, first_line), lines, title_font, INK)
         inset = ((width - picture.width) // 2, (height - picture.height) // 2)
         sheet.paste(_on_white(picture), (left + inset[0], top + title_space + inset[1]))
-    _draw_lines(draw, (margin, paper_height - margin - caption_height), caption_lines, caption_font, _SOFT_INK)
+    draw_lines(draw, (margin, paper_height - margin - caption_height), caption_lines, caption_font, SOFT_INK)
     return sheet
 
 
@@ -333,21 +334,21 @@ def colour_bar(
     size = max(10, round(11 * unit))
     font = ImageFont.load_default(size)
     bar_height, space = max(6, round(10 * unit)), max(3, round(4 * unit))
-    picture = Image.new("RGB", (width, bar_height + space + _text_height(1, size)), _PAPER)
+    picture = Image.new("RGB", (width, bar_height + space + text_height(1, size)), PAPER)
     row = Image.fromarray(table[None])  # (1, 256, 3)
     picture.paste(row.resize((width, bar_height), Image.Resampling.BILINEAR), (0, 0))
     draw = ImageDraw.Draw(picture)
     # The bar's own end may be as white as the paper.
-    draw.rectangle((0, 0, width - 1, bar_height - 1), outline=_HAIRLINE)
+    draw.rectangle((0, 0, width - 1, bar_height - 1), outline=HAIRLINE)
     baseline = bar_height + space
-    draw.text((0, baseline), low, font=font, fill=_SOFT_INK)
-    draw.text((width, baseline), high, font=font, fill=_SOFT_INK, anchor="ra")
+    draw.text((0, baseline), low, font=font, fill=SOFT_INK)
+    draw.text((width, baseline), high, font=font, fill=SOFT_INK, anchor="ra")
     if title:
-        draw.text((width / 2, baseline), title, font=font, fill=_INK, anchor="ma")
+        draw.text((width / 2, baseline), title, font=font, fill=INK, anchor="ma")
     return picture
 
 
-def _lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+def break_lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """Break a text into lines no wider than `width`: between words, inside one only where it is too long by itself."""
     lines: list[str] = []
     for paragraph in text.splitlines():
@@ -368,12 +369,12 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     return lines
 
 
-def _text_height(lines: int, size: float) -> int:
+def text_height(lines: int, size: float) -> int:
     """The height in pixels of that many lines of type of that size."""
     return round(lines * size * 1.25)
 
 
-def _draw_lines(
+def draw_lines(
     draw: ImageDraw.ImageDraw,
     position: tuple[float, float],
     lines: Sequence[str],
@@ -382,4 +383,4 @@ def _draw_lines(
 ) -> None:
     """Write lines below each other, the first one's top left corner at `position`."""
     for number, line in enumerate(lines):
-        draw.text((position[0], position[1] + _text_height(number, font.size)), line, font=font, fill=colour)
+        draw.text((position[0], position[1] + text_height(number, font.size)), line, font=font, fill=colour)

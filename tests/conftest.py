@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sam_core.config import RunConfig, build_config
 from sam_core.process import share_cores
 
 share_cores()  # before any test imports torch
+os.environ["SAM_CACHE_GB"] = "0"  # every test decodes for itself; the cache's own tests switch it on
 
 CLASSES = ("circle", "square", "stripes")
 
@@ -55,6 +57,14 @@ def photographs(tmp_path: Path) -> Path:
 def shared_photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same folder for all tests that only read it."""
     return write_photographs(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def real_photographs() -> Path:
+    """Where the real photographs and published lists are, for tests marked `photographs`."""
+    path = Path(os.environ.get("SAM_PHOTOGRAPHS", ""))
+    assert (path / "flowers17" / "train").is_dir(), "set SAM_PHOTOGRAPHS to the folder that holds flowers17/ and cub25/"
+    return path
 
 
 @pytest.fixture(scope="session")

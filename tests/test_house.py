@@ -5,36 +5,65 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sam_core.config import PROJECT_ROOT
 
-PACKAGE = PROJECT_ROOT / "sam_core"
+#: Each part imports only from parts above it (and from those beside it). A dot divides a package into its modules.
+ORDER = {
+    "sam_core": [
+        ("config", "process", "locks", "zips"),
+        ("device", "team"),
+        ("datasets",),
+        ("augment",),
+        ("models",),
+        ("pseudo_attention", "losses", "overlay"),
+        ("recording",),
+        ("evaluation",),
+        ("training",),
+        ("benchmark",),
+        ("cli",),
+    ],
+    "explorer": [
+        ("files", "places", "figures", "theme"),
+        ("data.shelf", "data.additions", "data.sample_pictures", "data.class_counts"),
+        ("data.contents", "data.datasets"),
+        ("data.checks",),
+        ("runs.states", "runs.pruning", "runs.opened"),
+        ("runs.jobs", "runs.library", "runs.live", "runs.outlook"),
+        ("attention.gallery", "attention.timelines", "attention.sheets", "attention.networks"),
+        ("attention.photographs",),
+        ("form", "setup", "context"),
+        ("routes.answers",),
+        ("routes.page", "routes.runs", "routes.attention", "routes.data"),
+        ("routes.assembly", "warming"),
+        ("views", "api"),
+        ("app",),
+        ("server",),
+        ("demo", "benchmark"),
+        ("cli",),
+    ],
+}
+RANK = {package: {name: rank for rank, names in enumerate(order) for name in names} for package, order in ORDER.items()}
 
-#: Each part imports only from parts above it (and from itself).
-ORDER = [
-    ("config", "process"),
-    ("device",),
-    ("datasets",),
-    ("augment",),
-    ("models",),
-    ("pseudo_attention", "losses", "overlay"),
-    ("recording",),
-    ("evaluation",),
-    ("training",),
-    ("benchmark",),
-    ("cli",),
-]
-RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+
+def part_of(package: str, module: str) -> str:
+    """The part in `ORDER` that a module, or a name in it, belongs to: "data.shelf" for "data.shelf.Shelf"."""
+    words = module.split(".")
+    parts = [".".join(words[:length]) for length in range(len(words), 0, -1)]
+    return next((part for part in parts if part in RANK[package]), module)
 
 
-def part_of(path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(path: Path) -> tuple[str, str]:
+    """The package of a module and its name there: ("explorer", "data.shelf")."""
+    package, *names = path.relative_to(PROJECT_ROOT).with_suffix("").parts
+    return package, ".".join(names)
 
 
-def imports_of(path) -> set[str]:
-    """The parts of sam_core that a module imports, wherever the import stands."""
+def imports_of(path: Path, package: str) -> set[str]:
+    """The parts of a package that a module imports, wherever the import stands."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
@@ -42,18 +71,33 @@ def imports_of(path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("sam_core.")}
+        found |= {part_of(package, name.partition(".")[2]) for name in names if name.startswith(f"{package}.")}
     return found
 
 
-MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if part_of(path) not in ("__init__", "__main__")]
+MODULES = [
+    path
+    for package in ORDER
+    for path in sorted((PROJECT_ROOT / package).rglob("*.py"))
+    if module_of(path)[1] not in ("__init__", "__main__")
+]
+ENGINE = [path for path in MODULES if module_of(path)[0] == "sam_core"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
 def test_imports_go_one_way(path):
-    own = RANK[part_of(path)]
-    for name in imports_of(path):
-        assert RANK[name] <= own, f"{path.name} must not import {name}"
+    package, module = module_of(path)
+    own = part_of(package, module)
+    if path.name == "__init__.py" and own not in RANK[package]:
+        assert imports_of(path, package) == set(), "a package that ORDER divides imports nothing by itself"
+        return
+    for name in imports_of(path, package):
+        assert RANK[package][name] <= RANK[package][own], f"{path.name} must not import {name}"
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_the_engine_knows_nothing_of_the_explorer(path):
+    assert imports_of(path, "explorer") == set()
 
 
 def run_python(code: str) -> str:
@@ -62,7 +106,7 @@ def run_python(code: str) -> str:
 
 
 def test_the_engine_never_imports_what_only_the_browser_needs():
-    modules = ", ".join(f"sam_core.{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)}" for path in MODULES)
+    modules = ", ".join(".".join(path.relative_to(PROJECT_ROOT).with_suffix("").parts) for path in ENGINE)
     code = f"import sys, {modules.replace('.__init__', '')}\n"
     code += "print([name for name in ('gradio', 'plotly', 'pandas', 'matplotlib', 'explorer') if name in sys.modules])"
     assert run_python(code) == "[]"

@@ -19,6 +19,7 @@ from sam_core.benchmark.made_up import config_for, write_photographs
 from sam_core.benchmark.rounds import interleave, milliseconds, ratio
 from sam_core.benchmark.rows import Figure
 from sam_core.config import RunConfig
+from sam_core.datasets.on_device import DeviceImages
 from sam_core.datasets.run_data import RunData, load_run_data
 from sam_core.device import Machine
 from sam_core.evaluation.evaluator import EvaluationGroup, evaluate_group
@@ -49,7 +50,7 @@ def measure_recording(
     is called with every batch beside the writer.
     """
     images = images or (48 if machine.device.type == "cpu" else 1024)
-    with _workplace(machine, backbone, image_size, images) as (config, data, model, normalisation):
+    with _workplace(machine, backbone, image_size, images) as (config, data, stored, model, normalisation):
         grid = feature_grid(model, machine, image_size)
         positions = np.array(data.groups["test"])
         generator = torch.Generator().manual_seed(0)
@@ -72,12 +73,12 @@ def measure_recording(
                         record_batch(rows, *maps)
 
                 evaluate_group(
-                    model, data.store, group, config, machine, normalisation=normalisation, kinds=kinds, record=record
+                    model, stored, group, config, machine, normalisation=normalisation, kinds=kinds, record=record
                 )
                 writer.finish_point(point)
 
             def plain() -> None:
-                evaluate_group(model, data.store, group, config, machine, normalisation=normalisation, kinds=())
+                evaluate_group(model, stored, group, config, machine, normalisation=normalisation, kinds=())
 
             seconds = interleave(
                 {"recording": recording, "plain": plain}, pairs, device=machine.device, title="recording"
@@ -105,15 +106,13 @@ def measure_ten_crop_time(
     """
     images = images or (16 if machine.device.type == "cpu" else 256)
     repeat = 10
-    with _workplace(machine, backbone, image_size, images) as (config, data, model, normalisation):
+    with _workplace(machine, backbone, image_size, images) as (config, data, stored, model, normalisation):
         positions = np.array(data.groups["test"])
         group = EvaluationGroup(positions, np.full(len(positions), -1))
 
         def evaluation(crops: int) -> Callable[[], object]:
             chosen = replace(config, test_crops=crops)
-            return lambda: evaluate_group(
-                model, data.store, group, chosen, machine, normalisation=normalisation, kinds=()
-            )
+            return lambda: evaluate_group(model, stored, group, chosen, machine, normalisation=normalisation, kinds=())
 
         seconds = interleave(
             {"ten": evaluation(10), "one": evaluation(1)},
@@ -143,11 +142,11 @@ def count_ten_crop_decodes(
 ) -> Figure:
     """Decodes per image from opening the dataset to the end of a ten-crop evaluation of all its images."""
     with count_decodes() as count, _workplace(machine, backbone, image_size, images, load) as workplace:
-        config, data, model, normalisation = workplace
+        config, data, stored, model, normalisation = workplace
         config = replace(config, test_crops=10)
         for members in data.groups.values():
             group = EvaluationGroup(np.array(members), np.full(len(members), -1))
-            evaluate_group(model, data.store, group, config, machine, normalisation=normalisation, kinds=())
+            evaluate_group(model, stored, group, config, machine, normalisation=normalisation, kinds=())
         evaluated = sum(len(members) for members in data.groups.values())
     return Figure(count.decodes / evaluated, 0.0, {"images": evaluated, "decodes": count.decodes})
 
@@ -197,9 +196,10 @@ def _workplace(
     image_size: int,
     images: int,
     load: Callable[[RunConfig], RunData] = load_run_data,
-) -> Iterator[tuple[RunConfig, RunData, SAMNet, tuple[tuple[float, ...], tuple[float, ...]]]]:
+) -> Iterator[tuple[RunConfig, RunData, DeviceImages, SAMNet, tuple[tuple[float, ...], tuple[float, ...]]]]:
     """`images` made-up test photographs, loaded as a run loads them, and the default network for them."""
-    with tempfile.TemporaryDirectory(prefix="sam-benchmark-") as folder:
+    # Windows keeps files that are mapped into memory, as the cached images are.
+    with tempfile.TemporaryDirectory(prefix="sam-benchmark-", ignore_cleanup_errors=True) as folder:
         photographs = write_photographs(
             Path(folder) / "photographs", classes=CLASSES, train=1, test=-(-images // CLASSES)
         )
@@ -220,4 +220,4 @@ def _workplace(
             pooling=str(config.pooling),
             attention_maps=int(config.attention_maps or 0),
         ).to(machine.device, memory_format=torch.channels_last)
-        yield config, data, model, data_config(config.backbone)
+        yield config, data, DeviceImages(data.store, machine.device), model, data_config(config.backbone)

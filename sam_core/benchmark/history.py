@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_core.benchmark.machine import same_kind
-from sam_core.benchmark.rows import BUDGETS
+from sam_core.benchmark.rows import BUDGETS, Budget
 from sam_core.config import PROJECT_ROOT
 from sam_core.recording.layout import dump_json
 
@@ -54,7 +54,10 @@ def load(path: Path = HISTORY) -> list[dict[str, Any]]:
 
 
 def compare(
-    machine: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]
+    machine: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
+    budgets: Mapping[str, Budget] = BUDGETS,
 ) -> list[dict[str, Any]]:
     """The rows that are worse than when they were last saved on such a machine, by more than their noise.
 
@@ -68,11 +71,11 @@ def compare(
     worse = []
     for row in rows:
         name = row["name"]
-        if row.get("value") is None or name not in earlier or BUDGETS[name].limit is None:
+        if row.get("value") is None or name not in earlier or budgets[name].limit is None:
             continue
         before, entry = earlier[name]
         change = row["value"] - before["value"]
-        loss = -change if BUDGETS[name].at_least else change
+        loss = -change if budgets[name].at_least else change
         noise = ERRORS_APART * math.hypot(row.get("noise", 0.0), before.get("noise", 0.0))
         if loss > max(noise, SMALLEST_CHANGE * abs(before["value"])):
             worse.append(

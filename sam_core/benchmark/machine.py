@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def same_kind(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return all(first.get(name) == second.get(name) for name in KIND)
 
 
-def in_words(machine: dict[str, Any]) -> str:
+def in_words(machine: Mapping[str, Any]) -> str:
     """One line for people."""
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     load = "unknown" if machine["load_before"] is None else f"{machine['load_before']:.1f}"

@@ -29,9 +29,13 @@ def write_photographs(folder: Path, *, classes: int, train: int, test: int) -> P
 
 
 def config_for(folder: Path, machine: Machine, **choices: object) -> RunConfig:
-    """The default run's configuration, over this folder with every label, and without pretrained weights."""
+    """The default run's configuration, over this folder with every label, and without pretrained weights.
+
+    Images are cached beside the folder: what a benchmark makes up is of no use to anybody after it.
+    """
     common = {
         "dataset": str(folder),
+        "data_root": str(folder.parent / "data"),
         "label_ratio": 100.0,
         "weights": "none",
         "device": machine.device.type,

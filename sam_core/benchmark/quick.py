@@ -48,7 +48,7 @@ def measure_quick_run(options: Sequence[str] = ()) -> dict[str, Figure]:
             *("--runs", str(runs), "--data-root", str(Path(place) / "data"), *options),
         ]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-        with open(Path(place) / "errors.txt", "w+", encoding="utf-8") as errors, _cores(CORES) as cores:
+        with open(Path(place) / "errors.txt", "w+", encoding="utf-8") as errors, few_cores(CORES) as cores:
             started = time.perf_counter()
             process = subprocess.Popen(
                 command, cwd=PROJECT_ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=errors, text=True
@@ -133,7 +133,7 @@ def _largest_child() -> float:
 
 
 @contextmanager
-def _cores(count: int) -> Iterator[int | None]:
+def few_cores(count: int) -> Iterator[int | None]:
     """Let processes started inside use `count` CPU cores; yields how many they have, None where that is unknown."""
     if not hasattr(os, "sched_setaffinity"):
         yield os.cpu_count()

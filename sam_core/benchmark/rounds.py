@@ -99,3 +99,8 @@ def corrected(figure: Figure, control: Figure) -> Figure:
 def milliseconds(seconds: Sequence[float], repeat: int = 1) -> float:
     """The median of some turns of `repeat` pieces of work, as milliseconds for one."""
     return round(1000 * statistics.median(seconds) / repeat, 2)
+
+
+def per_second(seconds: Sequence[float], things: int) -> float:
+    """How many things are done in a second, by the median of some turns of so many each."""
+    return round(things / statistics.median(seconds), 1)

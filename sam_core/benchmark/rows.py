@@ -84,9 +84,11 @@ class Figure:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def row(name: str, figure: Figure | None, *, gpu: bool, error: str | None = None) -> dict[str, Any]:
+def row(
+    name: str, figure: Figure | None, *, gpu: bool, error: str | None = None, budgets: Mapping[str, Budget] = BUDGETS
+) -> dict[str, Any]:
     """One row as it is printed and kept; `figure` is None for what could not be measured, `error` says why."""
-    budget = BUDGETS[name]
+    budget = budgets[name]
     value = None if figure is None else round(float(figure.value), DIGITS)
     result: dict[str, Any] = {
         "name": name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam_core.benchmark.rounds import corrected, interleave, milliseconds, ratio
+from sam_core.benchmark.rounds import corrected, interleave, milliseconds, per_second, ratio
 from sam_core.benchmark.rows import Figure
 from sam_core.config import RunConfig
 from sam_core.device import Machine
@@ -141,6 +141,7 @@ def measure_steps(
             "batch_size": workload.batch_size,
             "plain_ms": milliseconds(seconds["plain"], workload.steps_per_turn),
             "this_ms": milliseconds(seconds[name], workload.steps_per_turn),
+            "images_per_s": per_second(seconds[name], workload.batch_size * workload.steps_per_turn),
         }
         figures[name] = Figure(figure.value, figure.noise, details)
     return figures

@@ -9,7 +9,7 @@ from typing import Any
 from sam_core.benchmark.evaluation import count_ten_crop_decodes, measure_recording, measure_ten_crop_time
 from sam_core.benchmark.pipeline import measure_pipeline
 from sam_core.benchmark.quick import measure_quick_run
-from sam_core.benchmark.rows import BUDGETS, PAIRS, Figure, row
+from sam_core.benchmark.rows import BUDGETS, PAIRS, Budget, Figure, row
 from sam_core.benchmark.steps import VARIANTS, measure_steps
 from sam_core.benchmark.timeline import measure_timeline
 from sam_core.device import Machine
@@ -97,6 +97,7 @@ def measure(
     *,
     say: Callable[[str], None],
     measurements: Sequence[Measurement] = MEASUREMENTS,
+    budgets: Mapping[str, Budget] = BUDGETS,
 ) -> Iterator[dict[str, Any]]:
     """The rows that are wanted, each as soon as it is measured.
 
@@ -118,4 +119,4 @@ def measure(
         # The control belongs beside every step ratio that is asked for.
         for name in measurement.rows:
             if name in wanted or (name == "control_step_ratio" and name in figures):
-                yield row(name, figures.get(name), gpu=gpu, error=failure)
+                yield row(name, figures.get(name), gpu=gpu, error=failure, budgets=budgets)

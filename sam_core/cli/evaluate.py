@@ -75,7 +75,9 @@ def _print(result: dict[str, Any]) -> None:
             kl, cosine, iou = (_n(values[name]) for name in ("kl", "cosine", "iou"))
             print(f"  agreement {pair:16} KL {kl}  cosine {cosine}  IoU {iou}")
         for kind, values in measures.get("localisation", {}).items():
-            print(f"  on the object: {kind:11} {_n(values['inside'])} of the map  pointing {_n(values['pointing'])}")
+            parts = f"  parts {_n(values['parts'])}" if "parts" in values else ""
+            inside, pointing = _n(values["inside"]), _n(values["pointing"])
+            print(f"  on the object: {kind:11} {inside} of the map  pointing {pointing}{parts}")
         for kind, values in measures.get("faithfulness", {}).items():
             if isinstance(values, dict):
                 deletion, insertion = _n(values["deletion"]), _n(values["insertion"])

@@ -7,6 +7,8 @@ hint on standard error; `--debug` adds where in the program it came from.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from typing import Any
 from sam_core.cli import attend, benchmark, data, datasets, evaluate, sweep, train
 from sam_core.cli.options import add_common
 from sam_core.config import ConfigError
+from sam_core.process import follows, started_together
 
 VERBS = (train, evaluate, attend, sweep, datasets, data, benchmark)
 
@@ -50,10 +53,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code.
+
+    Of several processes that torchrun has started, the first says what all have to say.
+    """
     options = argparse.Namespace(debug=False)
     try:
-        build_parser().parse_args(arguments, options)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere if follows() else sys.stderr):
+            build_parser().parse_args(arguments, options)
+        if started_together() and options.verb != train.VERB:
+            raise ConfigError(options.verb, f"one process does this; leave out torchrun, which is for {train.VERB}")
         result: dict[str, Any] = options.run(options)
     except KeyboardInterrupt:
         _say("interrupted")
@@ -63,10 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # every failure ends the same way; what kind it was decides the exit code
         if options.debug:
             traceback.print_exc()
-        _say(f"error: {_sentence(error)}")
-        hint = getattr(error, "hint", "")
-        if hint:
-            _say(f"hint: {hint}")
+        if not _is_said_elsewhere(error):
+            _say(f"error: {_sentence(error)}")
+            hint = getattr(error, "hint", "")
+            if hint:
+                _say(f"hint: {hint}")
         return 2 if isinstance(error, ConfigError) else 1
     exit_code = int(result.pop("exit_code", 0))
     if options.json:
@@ -74,6 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(dump_json(result), flush=True)
     return exit_code
+
+
+def _is_said_elsewhere(error: Exception) -> bool:
+    """Whether another process says it: one that has heard of it, or comes to the same by itself."""
+    return follows() and (isinstance(error, ConfigError) or getattr(error, "said_elsewhere", False))
 
 
 def _sentence(error: Exception) -> str:

@@ -68,6 +68,12 @@ def add_parser(verbs: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="list the runs, and what is there of them; train nothing"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="train so many runs at a time (one on each GPU that CUDA_VISIBLE_DEVICES leaves; one on a CPU)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     add_runs(parser)
     add_config(parser)
@@ -78,13 +84,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Plan, train, and sum up."""
     vary = read_vary(options.vary)
 
+    from sam_core.device import visible_gpus
     from sam_core.training import sweep
 
     jobs = sweep.plan_sweep(
         vary, seeds=options.seeds, flags=given_options(options), file=options.config, preset=options.preset
     )
     say = _silent if options.quiet else _say
-    plan = sweep.Sweep(jobs, options.runs, say=say, quiet=options.quiet)
+    places = [sweep.HERE] if options.dry_run else sweep.places_for(jobs, options.jobs, visible_gpus())
+    plan = sweep.Sweep(jobs, options.runs, say=say, quiet=options.quiet, places=places)
     if options.dry_run:
         return _preview(plan)
     sweep.refuse_unavailable(jobs)
@@ -95,6 +103,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "(finetune uses no option of the attention)"
         )
 
+    if len(places) > 1:
+        say(f"{len(places)} runs at a time")
     results = plan.execute()
     runs = sweep.list_runs(results)
     table = sweep.tabulate(runs)

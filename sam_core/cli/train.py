@@ -12,6 +12,9 @@ from typing import Any
 
 from sam_core.cli.options import add_config, add_runs, config_from, given_options
 from sam_core.config import ConfigError, RunConfig
+from sam_core.process import follows, is_restarted_after_errors
+
+VERB = "train"
 
 EXAMPLES = """\
 examples:
@@ -19,17 +22,19 @@ examples:
   python -m sam_core train --dataset photos/ --label-ratio 10 --method sam-bilinear
   python -m sam_core train --preset paper --dataset photos/           the released protocol (needs a GPU's patience)
   python -m sam_core train --resume 20261124-101502-fieldguide-10pct-sam-3f2a
+  torchrun --standalone --nproc-per-node=8 -m sam_core train --preset paper --dataset photos/       on 8 GPUs, one run
 """
 
 
 def add_parser(verbs: Any) -> argparse.ArgumentParser:
     """Describe the verb."""
     parser = verbs.add_parser(
-        "train",
+        VERB,
         usage="python -m sam_core train [options]",
         help="train and record one run",
         description="Train one run and record the attention of every labelled and test image at every epoch. "
-        "Ctrl-C stops after the step at hand and leaves a run that --resume goes on with.",
+        "Ctrl-C stops after the step at hand and leaves a run that --resume goes on with. Started by torchrun, the "
+        "processes share each batch of --batch-size images, and the run is the same as by one of them.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -42,20 +47,25 @@ def add_parser(verbs: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Train and sum up."""
+    """Train and sum up; of several processes the first one sums up."""
     if options.resume and (given_options(options) or options.preset or options.config):
         given = ", ".join(f"--{name.replace('_', '-')}" for name in given_options(options)) or "--preset or --config"
         raise ConfigError("resume", f"a run goes on with its own configuration; leave out {given}")
     config = None if options.resume else config_from(options)
 
     with _drawing_meanwhile(config):
-        from sam_core.training.loop import train
+        from sam_core.training.lifecycle import train
 
     finished = train(config, runs=options.runs, resume=options.resume, quiet=options.quiet)
+    if follows():
+        options.json = False
+        return {}
     summary = summarise(finished)
     if not options.quiet:
         print(_sentence(summary), file=sys.stderr)
-    return summary | {"exit_code": 130 if summary["state"] == "stopped" else 0}
+    # torchrun would start a run again that ends in any other way, and who stopped it did not mean that.
+    interrupted = summary["state"] == "stopped" and not is_restarted_after_errors()
+    return summary | {"exit_code": 130 if interrupted else 0}
 
 
 @contextmanager
@@ -64,7 +74,7 @@ def _drawing_meanwhile(config: RunConfig | None) -> Iterator[None]:
 
     What goes wrong here is not reported: it goes wrong again, with its sentence, when the run opens its data.
     """
-    if config is None or config.dataset != "fieldguide":
+    if config is None or config.dataset != "fieldguide" or follows():
         yield
         return
     from sam_core.datasets.catalog import open_dataset
@@ -83,7 +93,7 @@ def summarise(run: Any) -> dict[str, Any]:
         "state": status["state"],
         "method": run.config.method,
         "epochs": status["epoch"],
-        "labelled": sum(sample["labelled"] for sample in run.samples),
+        "labelled": sum(sample["labelled"] for sample in run.samples) if run.has_samples else None,
         "test": None,
         "seconds": round(sum(entry["seconds"] for entry in epochs), 1),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from pathlib import Path
 SPLITS = ("train", "test", "swapped")
 
 Box = tuple[float, float, float, float]
+Progress = Callable[[int, int], None]
+"""Takes how much is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Sample:
     """The object's box: left, top, width, height."""
     parts: tuple[Part, ...] = ()
     mask_path: Path | None = None
-    """A one-channel PNG of the image's size: 0 is background, every other value is on the object."""
+    """A one-channel image of the photograph's proportions."""
+    mask_on: tuple[int, int] = (1, 255)
+    """The values of the mask, first to last, that are on the object. By default all but 0."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,12 @@ class Dataset:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
+    label_lists: Mapping[tuple[int, int], frozenset[str]] = field(default_factory=dict)
+    """Published label subsets: by (percent, first so many classes) the ids of the labelled training samples."""
     mask_parts: dict[int, str] = field(default_factory=dict)
     """What the values of the masks mean where parts are told apart: `{1: "body", 2: "bill"}`."""
+    training_list: str = ""
+    """The file that says which images are for training; empty where folders say so."""
 
     def split(self, name: str) -> list[Sample]:
         """The samples of one split, in the dataset's order."""
@@ -75,6 +84,16 @@ class Dataset:
         """The splits that have samples, in the order of `SPLITS`."""
         present = {sample.split for sample in self.samples}
         return [name for name in SPLITS if name in present]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a dataset is opened, for those that leave a choice."""
+
+    split_seed: int = 0
+    class_level: str = "variant"
+    habitat_bias: float = 0.8
+    progress: Progress | None = None
 
 
 class DatasetError(ValueError):

@@ -1,24 +1,36 @@
-"""A person's own photographs: `ROOT/train/CLASS/*` and `ROOT/test/CLASS/*`, or `ROOT/CLASS/*` with a held-out split."""
+"""A person's own photographs: `ROOT/train/CLASS/*` and `ROOT/test/CLASS/*`, or `ROOT/CLASS/*` with a held-out split.
+
+Links to a class's folder or to a single photograph are followed wherever they lead: many people keep their photographs
+elsewhere. Links to folders deeper inside a class are not, because they may run in circles.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from sam_core.datasets.base import Dataset, DatasetError, Problem, Sample
+from sam_core.datasets.base import Dataset, DatasetError, Opening, Problem, Sample
 from sam_core.datasets.images import is_image_name
 from sam_core.datasets.subset import permuted
+from sam_core.datasets.zipped import left_in_zip
 
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 #: Of every class of a folder without a test split, this share is held out for testing.
 HELD_OUT = 0.2
 
 
+def load(root: Path, opening: Opening) -> Dataset:
+    """As `load_folder`, for the catalog; with what is missing because it was left in a zip."""
+    dataset = load_folder(root, split_seed=opening.split_seed)
+    return replace(dataset, problems=dataset.problems + left_in_zip(dataset.root))
+
+
 def load_folder(root: Path, *, split_seed: int = 0) -> Dataset:
     """List a folder of photographs; nothing is decoded.
 
     Raises:
-        DatasetError: if there is no such folder, or it has fewer than two classes with images.
+        DatasetError: if there is no such folder, it cannot be listed, or it has fewer than two classes with images.
     """
     root = Path(root).expanduser().resolve()
     if not root.is_dir():
@@ -30,25 +42,70 @@ def load_folder(root: Path, *, split_seed: int = 0) -> Dataset:
     return _load_classes_only(root, train if train.is_dir() else root, split_seed)
 
 
+def class_folders(folder: Path) -> dict[str, list[str]]:
+    """The class folders directly below a folder, and their images, both in order of name.
+
+    Returns:
+        By class name the names of the images below that folder, with forward slashes. Folders without images are no
+        classes, and neither are hidden ones.
+
+    Raises:
+        DatasetError: if a folder cannot be listed.
+    """
+    names = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not _is_hidden(entry.name))
+    classes = {name: sorted(_images_below(folder / name)) for name in names}
+    return {name: images for name, images in classes.items() if images}
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of what is directly in a folder; none if there is no such folder."""
+    return {entry.name for entry in _entries(folder)} if folder.is_dir() else set()
+
+
+def _images_below(folder: Path) -> list[str]:
+    images = []
+    waiting = [""]
+    while waiting:
+        place = waiting.pop()
+        for entry in _entries(folder / place):
+            if entry.is_dir(follow_symlinks=False):
+                if not _is_hidden(entry.name):
+                    waiting.append(f"{place}{entry.name}/")
+            elif is_image_name(Path(entry.name)) and not entry.is_dir():
+                images.append(place + entry.name)
+    return images
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DatasetError(f"dataset: {folder} cannot be listed: {error.strerror}", "check its permissions") from None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__"))
+
+
 def _load_split_folders(root: Path, train: Path, test: Path) -> Dataset:
-    classes = _class_folders(train)
+    classes = class_folders(train)
     _refuse_too_few(root, classes)
     problems = []
     samples = [
-        Sample(id=f"{train.name}/{path.relative_to(train).as_posix()}", path=path, label=label, split="train")
+        Sample(f"{train.name}/{name}/{image}", train / name / image, label, "train")
         for label, name in enumerate(classes)
-        for path in classes[name]
+        for image in classes[name]
     ]
     labels = {name: label for label, name in enumerate(classes)}
-    test_classes = _class_folders(test)
-    for name, paths in test_classes.items():
+    test_classes = class_folders(test)
+    for name, images in test_classes.items():
         if name not in labels:
-            detail = f"the class has {len(paths)} test images but no training image; they are left out"
+            detail = f"the class has {len(images)} test images but no training image; they are left out"
             problems.append(Problem("class only in test", f"{test.name}/{name}", detail))
             continue
         samples += [
-            Sample(id=f"test/{path.relative_to(test).as_posix()}", path=path, label=labels[name], split="test")
-            for path in paths
+            Sample(f"{test.name}/{name}/{image}", test / name / image, labels[name], "test") for image in images
         ]
     for name in classes:
         if name not in test_classes:
@@ -63,13 +120,12 @@ def _load_split_folders(root: Path, train: Path, test: Path) -> Dataset:
 
 
 def _load_classes_only(root: Path, folder: Path, split_seed: int) -> Dataset:
-    classes = _class_folders(folder)
+    classes = class_folders(folder)
     _refuse_too_few(root, classes)
+    prefix = "" if folder == root else f"{folder.name}/"
     samples, problems = [], []
-    for label, (name, paths) in enumerate(classes.items()):
-        everything = [
-            Sample(id=path.relative_to(root).as_posix(), path=path, label=label, split="train") for path in paths
-        ]
+    for label, (name, images) in enumerate(classes.items()):
+        everything = [Sample(f"{prefix}{name}/{image}", folder / name / image, label, "train") for image in images]
         order = permuted(everything, class_name=f"test/{name}", seed=split_seed)
         held_out = min(max(1, round(HELD_OUT * len(order))), len(order) - 1)
         if held_out == 0:
@@ -87,20 +143,7 @@ def _load_classes_only(root: Path, folder: Path, split_seed: int) -> Dataset:
     return Dataset(root.name, root, layout, tuple(classes), tuple(samples), tuple(problems))
 
 
-def _class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Class names and their image files, in order of name; folders without images are no classes."""
-    classes = {}
-    for entry in sorted(folder.iterdir(), key=lambda path: path.name):
-        if not entry.is_dir() or entry.name.startswith((".", "__")):
-            continue
-        paths = [Path(place, name) for place, _, names in os.walk(entry) for name in names]
-        paths = sorted(path for path in paths if is_image_name(path))
-        if paths:
-            classes[entry.name] = paths
-    return classes
-
-
-def _refuse_too_few(root: Path, classes: dict[str, list[Path]]) -> None:
+def _refuse_too_few(root: Path, classes: dict[str, list[str]]) -> None:
     if len(classes) < 2:
         found = f"one class ({next(iter(classes))})" if classes else "no class"
         raise DatasetError(

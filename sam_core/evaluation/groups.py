@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from sam_core.augment import view_box
 from sam_core.datasets.base import Sample
 from sam_core.datasets.run_data import RunData
 from sam_core.evaluation.evaluator import EvaluationGroup
-from sam_core.evaluation.localisation import box_coverage, coverage
+from sam_core.evaluation.localisation import box_coverage, box_in_view, coverage, points_in_view
 
 #: Every image of these groups is recorded unless `--record` says otherwise.
 RECORDED_GROUPS = ("labelled", "test", "swapped")
@@ -53,6 +52,7 @@ def describe_samples(data: RunData, recorded: Sequence[tuple[str, int]]) -> list
                 "box": list(sample.box) if sample.box else None,
                 "parts": [[part.name, part.x, part.y] for part in sample.parts],
                 "mask": str(sample.mask_path) if sample.mask_path else None,
+                "mask_on": list(sample.mask_on),
             }
         )
     return described
@@ -70,30 +70,54 @@ def build_groups(
             continue
         rows = [row_of.get(position, -1) for position in positions]
         samples = [data.store.samples[position] for position in positions]
-        known = object_coverage(samples, side=data.store.side, image_size=image_size, grid=grid)
-        groups[name] = EvaluationGroup(np.array(positions), np.array(rows), known)
+        masks = data.masks(positions)
+        known = object_coverage(samples, masks, side=data.store.side, image_size=image_size, grid=grid)
+        parts = object_parts(samples, side=data.store.side, image_size=image_size)
+        if known is None and parts is not None:
+            known = torch.full((len(samples), *grid), float("nan"))
+        groups[name] = EvaluationGroup(np.array(positions), np.array(rows), known, parts, tuple(masks.problems))
     return groups
 
 
-def object_coverage(samples: Sequence[Sample], *, side: int, image_size: int, grid: tuple[int, int]) -> Tensor | None:
+def object_coverage(
+    samples: Sequence[Sample], masks: Sequence[Tensor | None], *, side: int, image_size: int, grid: tuple[int, int]
+) -> Tensor | None:
     """Share of each cell of the centre view's map that lies on the object: (M, H, W), from the mask, else the box.
 
-    nan where neither is known; None if it is known of no sample.
+    Args:
+        samples: M samples.
+        masks: the mask of each where it is known: bool (side, side), of the whole image.
+        side: side of the stored images in pixels.
+        image_size: side of the view in pixels.
+        grid: H and W of the maps.
+
+    Returns:
+        (M, H, W), nan where neither is known; None if it is known of no sample.
     """
-    if not any(sample.mask_path or sample.box for sample in samples):
-        return None
     margin = (side - image_size) // 2
-    left, top, width, height = view_box(side, image_size)
+    seen = view_box(side, image_size)
     result = torch.full((len(samples), *grid), float("nan"))
     for row, sample in enumerate(samples):
-        if sample.mask_path is not None:
-            with Image.open(sample.mask_path) as file:
-                mask = file.resize((side, side), Image.Resampling.NEAREST) if file.size != (side, side) else file
-                inside = torch.from_numpy(np.asarray(mask) > 0)
-            view = inside[margin : margin + image_size, margin : margin + image_size]
+        mask = masks[row]
+        if mask is not None:
+            view = mask[margin : margin + image_size, margin : margin + image_size]
             result[row] = coverage(view[None], grid)[0]
         elif sample.box is not None:
-            x, y, w, h = sample.box
-            box = torch.tensor([[(x - left) / width, (y - top) / height, w / width, h / height]])
+            box = torch.tensor([box_in_view(sample.box, seen)])  # (1, 4)
             result[row] = box_coverage(box, grid)[0]
-    return result
+    return None if result.isnan().all() else result
+
+
+def object_parts(samples: Sequence[Sample], *, side: int, image_size: int) -> Tensor | None:
+    """The marked parts in the centre view: (M, P, 2) x and y as fractions of it, P the most that a sample has.
+
+    nan where a sample has fewer; None if no sample has any.
+    """
+    most = max((len(sample.parts) for sample in samples), default=0)
+    if most == 0:
+        return None
+    result = torch.full((len(samples), most, 2), float("nan"))
+    for row, sample in enumerate(samples):
+        if sample.parts:
+            result[row, : len(sample.parts)] = torch.tensor([[part.x, part.y] for part in sample.parts])
+    return points_in_view(result, view_box(side, image_size))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sam_core.augment import centre_views, normalise
+from sam_core.augment import centre_views, normalise, view_box
 from sam_core.config import ConfigError
 from sam_core.datasets.base import DatasetError
 from sam_core.datasets.images import ImageError, read_image
@@ -22,6 +22,7 @@ from sam_core.models.inference import stored_image
 from sam_core.overlay import overlay, side_by_side
 from sam_core.pseudo_attention import PSEUDO_ATTENTION, inspect_attention
 from sam_core.recording.reader import Run
+from sam_core.recording.views import cut_view, view_size
 
 #: The side of a picture in a sheet.
 PANEL_SIDE = 336
@@ -37,6 +38,8 @@ class AttendedImage:
     top: list[tuple[str, float]]
     shown_class: str
     maps: dict[str, np.ndarray | None]
+    channels: np.ndarray | None = None
+    """Each of the attention head's K maps, (K, H, W); None for a network without one."""
 
     @property
     def empty(self) -> list[str]:
@@ -106,23 +109,14 @@ class Inspector:
             else:
                 values = inspect_attention(name, self.model, images, torch.tensor([shown]))
             made[name] = None if values is None else values[0].float().numpy()
+        seen = view_box(stored.shape[-1], size)
         return AttendedImage(
-            _view_picture(photograph, size, stored.shape[-1]),
+            cut_view(photograph, seen, view_size(photograph.size, seen, side=PANEL_SIDE)),
             [(classes[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)],
             classes[shown],
             made,
+            None if output.attention is None else output.attention[0].float().numpy(),
         )
-
-
-def _view_picture(photograph: Image.Image, size: int, side: int) -> Image.Image:
-    """The part of the photograph that the centre view shows, in its own proportions, its long side PANEL_SIDE."""
-    margin = (side - size) // 2 / side
-    width, height = photograph.size
-    view = photograph.crop((margin * width, margin * height, (1 - margin) * width, (1 - margin) * height))
-    scale = PANEL_SIDE / max(view.size)
-    return view.resize(
-        (max(1, round(view.width * scale)), max(1, round(view.height * scale))), Image.Resampling.LANCZOS
-    )
 
 
 def draw_sheet(attended: AttendedImage, *, smooth: bool, opacity: float, colour_map: str) -> Image.Image:

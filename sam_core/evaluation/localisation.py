@@ -10,6 +10,8 @@ Maps are (B, H, W), raw unless a function says otherwise; below zero counts as z
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -76,6 +78,21 @@ def box_coverage(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
     rows = _interval_overlaps(top, height, grid[0])  # (M, H)
     columns = _interval_overlaps(left, width, grid[1])  # (M, W)
     return rows[:, :, None] * columns[:, None, :]  # (M, H, 1), (M, 1, W) -> (M, H, W)
+
+
+def box_in_view(box: Sequence[float], view: Sequence[float]) -> tuple[float, float, float, float]:
+    """A box in the coordinates of the view that the network saw, where `box_coverage` wants it.
+
+    Args:
+        box: left, top, width, height as fractions of the photograph.
+        view: the same of the view.
+
+    Returns:
+        left, top, width, height as fractions of the view; beyond 0..1 where the box reaches out of it.
+    """
+    left, top, width, height = view
+    x, y, w, h = box
+    return (x - left) / width, (y - top) / height, w / width, h / height
 
 
 def _interval_overlaps(starts: Tensor, lengths: Tensor, cells: int) -> Tensor:
@@ -187,7 +204,7 @@ def part_hits(map: Tensor, part_points: Tensor, *, share: float = TOP_SHARE) -> 
         (B,) from 0 to 1; nan where no part is visible or the map is constant.
     """
     height, width = map.shape[1:]
-    visible = ((part_points >= 0) & (part_points <= 1)).all(dim=2)  # (B, P, 2) -> (B, P); nan compares false
+    visible = _visible(part_points)
     x, y = part_points.nan_to_num(0).clamp(0, 1).unbind(dim=2)  # (B, P, 2) -> (B, P), (B, P)
     # A point on the right or bottom edge belongs to the last cell.
     column = (x * width).long().clamp(max=width - 1)
@@ -197,28 +214,73 @@ def part_hits(map: Tensor, part_points: Tensor, *, share: float = TOP_SHARE) -> 
     return torch.where(has_order(map), hits, float("nan"))
 
 
+def _visible(part_points: Tensor) -> Tensor:
+    """(B, P, 2) -> (B, P) bool: which parts are marked and inside the view; nan compares false."""
+    return ((part_points >= 0) & (part_points <= 1)).all(dim=2)
+
+
 def uniform_part_hits(grid: tuple[int, int], *, share: float = TOP_SHARE) -> float:
     """The `part_hits` to expect of a map that orders the H x W cells of `grid` at random."""
     cells = grid[0] * grid[1]
     return top_cell_count(cells, share) / cells
 
 
+def points_in_view(points: Tensor, view: Sequence[float]) -> Tensor:
+    """Points in the coordinates of the view that the network saw, where `part_hits` wants them.
+
+    Args:
+        points: (..., 2) x and y as fractions of the photograph.
+        view: left, top, width, height of the view, as fractions of the photograph.
+
+    Returns:
+        (..., 2) as fractions of the view; beyond 0..1 for a point outside it.
+    """
+    left, top, width, height = view
+    return (points - points.new_tensor([left, top])) / points.new_tensor([width, height])
+
+
 def localisation(
-    map: Tensor, coverage: Tensor, temperature: float, *, scale: DistributionScale = "softmax"
+    map: Tensor,
+    coverage: Tensor,
+    temperature: float,
+    *,
+    parts: Tensor | None = None,
+    scale: DistributionScale = "softmax",
 ) -> dict[str, Tensor]:
-    """The three measures of every image; `uniform_share` and `uniform_pointing` are what to hold them against.
+    """The measures of every image; `uniform_localisation` is what to hold them against.
 
     Args:
         map: (B, H, W), raw.
         coverage: (B, H, W), from `coverage` or `box_coverage`.
         temperature: tau of the attention loss, for `inside_distribution`.
+        parts: (B, P, 2) as `part_hits` takes them, where parts are marked.
         scale: how the map becomes a distribution for `inside_distribution`, see `share_inside_distribution`.
 
     Returns:
-        `inside` (B,) of the raw map, `inside_distribution` (B,), `pointing` (B,); nan for a map of zeros.
+        `inside` (B,) of the raw map, `inside_distribution` (B,), `pointing` (B,), and with `parts` also `parts` (B,);
+        nan for a map of zeros, and where the truth is not known.
     """
-    return {
+    measures = {
         "inside": share_inside(map, coverage),
         "inside_distribution": share_inside_distribution(map, coverage, temperature, scale=scale),
         "pointing": pointing_hit(map, coverage),
     }
+    return measures if parts is None else {**measures, "parts": part_hits(map, parts)}
+
+
+def uniform_localisation(coverage: Tensor, *, parts: Tensor | None = None) -> dict[str, Tensor]:
+    """The control: what a uniform map gets on the same images.
+
+    Args:
+        coverage: (B, H, W), as for `localisation`.
+        parts: (B, P, 2), as for `localisation`.
+
+    Returns:
+        `inside` (B,), of the raw map and as a distribution alike, `pointing` (B,), and with `parts` also `parts` (B,);
+        nan where the truth is not known.
+    """
+    measures = {"inside": uniform_share(coverage), "pointing": uniform_pointing(coverage)}
+    if parts is None:
+        return measures
+    expected = torch.full_like(measures["inside"], uniform_part_hits((coverage.shape[1], coverage.shape[2])))
+    return {**measures, "parts": torch.where(_visible(parts).any(dim=1), expected, float("nan"))}

@@ -14,6 +14,7 @@ import torch
 
 from sam_core.augment import centre_views, normalise
 from sam_core.config import RunConfig
+from sam_core.datasets.on_device import DeviceImages
 from sam_core.datasets.run_data import RunData, load_run_data
 from sam_core.device import Machine, choose_machine
 from sam_core.evaluation.accuracy import confusion_matrix, per_class_accuracy
@@ -62,6 +63,7 @@ def evaluate_run(
     machine = choose_machine(config.device, config.precision)
     model = run.model(epoch).to(machine.device, memory_format=torch.channels_last)
     data = load_run_data(config, progress)
+    images = DeviceImages(data.store, machine.device)
     grid = tuple(run.attention_meta["grid"])
     groups = build_groups(data, choose_recorded(data, None), image_size=config.image_size, grid=grid)
     kinds = kinds_of(config) if attention else ()
@@ -82,7 +84,7 @@ def evaluate_run(
     measures: dict[str, Any] = {}
     for name, group in groups.items():
         found = evaluate_group(
-            model, data.store, group, config, machine,
+            model, images, group, config, machine,
             normalisation=data_config(config.backbone), kinds=kinds, keep_scores=name == "test", progress=advance,
         )  # fmt: skip
         result["train" if name == "labelled" else name] = found.accuracy
@@ -94,7 +96,7 @@ def evaluate_run(
             result["confusion"] = confusion.tolist()
     if attention:
         measures["test"]["faithfulness"] = _faithfulness(
-            model, data, config, machine, grid, faithfulness_images, progress
+            model, data, images, config, machine, grid, faithfulness_images, progress
         )
         result["attention"] = measures
     return result
@@ -103,14 +105,15 @@ def evaluate_run(
 def _faithfulness(
     model: SAMNet,
     data: RunData,
+    images: DeviceImages,
     config: RunConfig,
     machine: Machine,
     grid: tuple[int, int],
-    images: int,
+    number: int,
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Deletion and insertion AUC of every map for the true label, beside random orders of the cells."""
-    recorded = choose_recorded(replace_groups(data, "test"), images)
+    recorded = choose_recorded(replace_groups(data, "test"), number)
     positions = torch.tensor([position for _, position in recorded])
     kinds = tuple(kind for kind in FAITHFULNESS_MAPS if kind in kinds_of(config))
     means = NanMean()
@@ -122,9 +125,8 @@ def _faithfulness(
 
     for start in range(0, len(positions), FAITHFULNESS_BATCH):
         chosen = positions[start : start + FAITHFULNESS_BATCH]
-        stored = data.store.take(chosen).to(machine.device)
+        stored, labels = images.take(chosen)
         views = normalise(centre_views(stored, config.image_size), *normalisation)
-        labels = data.store.labels[chosen].to(machine.device)
         with torch.no_grad(), machine.autocast():
             output = model(views)
         maps = recorded_maps(model, output, labels, labels, kinds)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .attention_head import learned_attention
+from .synchronised import SynchronisedBatchNorm
 
 #: Inside the square root of bilinear pooling, so that its slope is finite at zero.
 SQRT_EPSILON = 1e-8
@@ -214,7 +215,8 @@ class CompactPooling(Pooling):
 
     def forward(self, features: Tensor, attention: Tensor | None) -> Tensor:
         """(B, C, H, W), (B, K, H, W) -> (B, d)."""
-        if self.training and len(features) < 2:
+        # Several processes share the batch, and it is the whole that counts.
+        if self.training and len(features) < 2 and not isinstance(self.normalisation, SynchronisedBatchNorm):
             raise ValueError("pooling: compact normalises over the batch; train with at least 2 images a step")
         return self.normalisation(self._sketch(features, attention))
 

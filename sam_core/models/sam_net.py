@@ -62,6 +62,13 @@ class SAMNet(nn.Module):
             scores = self.head(features, attention)
         return SAMOutput(scores, features, attention)
 
+    def compile_backbone(self, mode: str) -> None:
+        """Have the backbone compiled when it is first used, in a mode of `torch.compile`; its weights keep their names.
+
+        The heads stay as they are: a thousandth of the work, and what they compute is looked at from outside.
+        """
+        self.backbone.forward_features = torch.compile(self.backbone.forward_features, mode=mode)
+
     def parameter_groups(self, lr: float, head_lr: float, attention_lr: float) -> list[dict[str, Any]]:
         """The optimiser's groups `backbone`, `classifier` and, where there is a head, `attention`, with their rates."""
         parts = zip(

@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, device, threads and the revision of this program."""
+    """Versions, device, threads of this process and the revision of this program."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

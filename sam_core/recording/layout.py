@@ -11,6 +11,10 @@ model.safetensors    the trained weights, and nothing else
 classes.json         the classes in label order, and what using the model needs
 kept/                weights of earlier epochs, with --keep-checkpoints
 log.txt              what the run said
+worker.txt           what the process printed, of a run that the explorer started
+notes.json           the name and the notes that people gave it
+evaluation.json      what `evaluate` found
+views/               pictures and masks of the recorded samples, in a run that travelled without its photographs
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +39,10 @@ MODEL = "model.safetensors"
 CLASSES = "classes.json"
 KEPT = "kept"
 LOG = "log.txt"
+WORKER_OUTPUT = "worker.txt"
+NOTES = "notes.json"
+EVALUATION = "evaluation.json"
+VIEWS = "views"
 LOCK = "lock"
 #: In attention/: the ids of the recorded samples in the order of the arrays' first axis.
 IDS = "ids.json"
@@ -44,10 +53,23 @@ MAP_KINDS = ("cam", "gradcam", "learned", "cam_predicted", "gradcam_predicted", 
 
 STATES = ("queued", "running", "stopping", "stopped", "finished", "failed")
 
+#: A surrogate without its other half: JSON can name it, and no encoding can write it.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
 
 def map_file(folder: Path, kind: str) -> Path:
     """The array of one kind of map: float16 (samples, points, H, W)."""
     return folder / ATTENTION / f"{kind.replace('+', 'p')}.npy"
+
+
+def view_file(folder: Path, row: int) -> Path:
+    """The picture that a packed run carries of a sample, by its place in samples.json: the recorded view, JPEG."""
+    return folder / VIEWS / f"{row:05d}.jpg"
+
+
+def mask_file(folder: Path, row: int) -> Path:
+    """The mask of that view: PNG, grey, not 0 on the object."""
+    return folder / VIEWS / f"{row:05d}-mask.png"
 
 
 @contextlib.contextmanager
@@ -74,8 +96,12 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2, durable: bool 
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
-    """`value` as strict JSON: NaN and infinities become null, so that every reader in the world can parse it."""
-    return json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    """`value` as strict JSON: NaN and infinities become null, so that every reader in the world can parse it.
+
+    Whatever `json.loads` has returned can be written: half a character is named as JSON names it.
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    return text if text.isascii() else _HALF_CHARACTER.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TextIO
 
+from sam_core.locks import try_lock
 from sam_core.recording.layout import LOCK
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: TextIO) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: TextIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
 
 def take_lock(folder: Path) -> TextIO | None:
@@ -48,4 +28,12 @@ def is_locked(folder: Path) -> bool:
     except OSError:
         return False
     with file:
-        return not _try_lock(file)
+        return not _try_lock(file, shared=True)
+
+
+def _try_lock(file: TextIO, *, shared: bool = False) -> bool:
+    """Without locks on its file system, a run cannot be known to be ours alone."""
+    try:
+        return try_lock(file, shared=shared)
+    except OSError:
+        return False

@@ -39,5 +39,12 @@ def explain(error: BaseException) -> TrainingError:
     if isinstance(error, FileNotFoundError):
         message = f"a file is gone: {error.filename or error}"
         return TrainingError("file gone", message, "bring the dataset or the run folder back, then --resume")
-    message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no further word'}"
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        hint = "start again without --compile; compiling needs a C++ compiler on this machine, and on a GPU Triton"
+        return TrainingError("not compiled", f"torch.compile cannot compile the backbone: {_first_line(error)}", hint)
+    message = f"{type(error).__name__}: {_first_line(error)}"
     return TrainingError(type(error).__name__, message, "log.txt in the run folder has the details")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "no further word")

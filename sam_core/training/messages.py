@@ -14,10 +14,16 @@ from sam_core.config import ConfigError
 
 
 class Messages:
-    """One place for everything that a run says. Nothing here is needed for the run to go on."""
+    """One place for everything that a run says. Nothing here is needed for the run to go on.
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    Args:
+        quiet: say nothing on standard error.
+        mute: nor anywhere else, as the processes of a team but the first.
+    """
+
+    def __init__(self, *, quiet: bool = False, mute: bool = False) -> None:
+        self.quiet = quiet or mute
+        self._mute = mute
         self._bar: tqdm | None = None
         self._task = ""
         self._log: TextIO | None = None
@@ -60,6 +66,8 @@ class Messages:
 
     def open_log(self, path: Path) -> None:
         """From here on everything said also goes to the run's log."""
+        if self._mute:
+            return
         self._log = open(path, "a", encoding="utf-8")  # noqa: SIM115
         for line in self._before_log:
             self._log.write(line)
@@ -71,6 +79,8 @@ class Messages:
 
     def open_tensorboard(self, folder: Path) -> None:
         """Also write TensorBoard event files."""
+        if self._mute:
+            return
         self._tensorboard = tensorboard_writer()(log_dir=str(folder))
 
     def scalars(self, group: str, step: int, values: dict[str, float]) -> None:
@@ -90,6 +100,8 @@ class Messages:
             self._tensorboard = None
 
     def _write_log(self, text: str) -> None:
+        if self._mute:
+            return
         line = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}\n"
         try:
             if self._log is None:

@@ -59,9 +59,16 @@ class Plan:
         """
         number, position = divmod(step, self.batches_per_pass)
         order = _order(self.images, self.seed, number)
-        first = position * self.images // self.batches_per_pass
-        last = (position + 1) * self.images // self.batches_per_pass
-        return number, list(order[first:last])
+        return number, list(order[self._first(position) : self._first(position + 1)])
+
+    def images_in(self, step: int) -> int:
+        """How many images step number `step` sees."""
+        position = step % self.batches_per_pass
+        return self._first(position + 1) - self._first(position)
+
+    def _first(self, position: int) -> int:
+        """Where in a pass the batch at `position` begins."""
+        return position * self.images // self.batches_per_pass
 
 
 @lru_cache(maxsize=4)

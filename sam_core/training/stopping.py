@@ -13,10 +13,17 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Whether somebody pressed Ctrl-C or sent SIGTERM."""
+    """Whether somebody pressed Ctrl-C or sent SIGTERM.
+
+    Attributes:
+        made: somebody did.
+        too_late: the run is ending by itself, and has only to write that down. torchrun then sends SIGTERM to every
+            process whose neighbour has failed.
+    """
 
     def __init__(self) -> None:
         self.made = False
+        self.too_late = False
 
     def give_way(self) -> None:
         """Called between two batches of training or evaluation: end here if that was asked for."""
@@ -34,6 +41,8 @@ class StopRequest:
             return
 
         def handle(number: int, frame: object) -> None:
+            if self.too_late:
+                return
             if self.made:
                 raise KeyboardInterrupt
             self.made = True

@@ -7,7 +7,7 @@ Each run is trained by a process of its own. That costs the few seconds in which
 a night of thirty runs needs: a run that crashes, or is killed for its memory, takes nothing else with it; memory,
 threads and random generators begin afresh each time; and a run of a sweep is in no way another thing than a run of
 `train`.
-Several runs at once, on several devices, need another loop in `Sweep.execute` and nothing else.
+So runs can be trained at the same time, each on a GPU that it takes for the only one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +34,7 @@ from typing import Any
 
 from sam_core.config import PROJECT_ROOT, ConfigError, RunConfig, build_config, known_options, options
 from sam_core.datasets.catalog import DATASETS
+from sam_core.process import usable_cores
 from sam_core.recording import layout
 from sam_core.recording.reader import Run
 from sam_core.recording.writer import RunError
@@ -162,9 +165,9 @@ def refuse_unavailable(jobs: Sequence[Job]) -> None:
     from sam_core.models.backbones import data_config
 
     for dataset in {job.config.dataset for job in jobs}:
-        if dataset not in DATASETS and not Path(dataset).is_dir():
+        if dataset not in DATASETS and not Path(dataset).exists():
             names = ", ".join(DATASETS)
-            raise ConfigError("dataset", f"{dataset} is neither a folder nor a known dataset ({names})")
+            raise ConfigError("dataset", f"{dataset} is neither a folder or zip nor a known dataset ({names})")
     for backbone in {job.config.backbone for job in jobs}:
         data_config(backbone)
     for weights in {job.config.weights for job in jobs} - {"imagenet", "none"}:
@@ -298,9 +301,9 @@ class Outcome:
 
 
 class StopSignals:
-    """While a sweep runs, Ctrl-C, SIGTERM and a closed terminal are passed on to the run being trained, once each.
+    """While a sweep runs, Ctrl-C, SIGTERM and a closed terminal are passed on to the runs being trained, once each.
 
-    The child is in a process group of its own, else Ctrl-C would reach it twice, from the terminal and from here, and
+    A child is in a process group of its own, else Ctrl-C would reach it twice, from the terminal and from here, and
     the second one tells a run to end at once instead of after the step at hand.
     """
 
@@ -339,17 +342,46 @@ class StopSignals:
         self.received += 1
         if os.name != "posix":
             return  # there the console tells the child itself
-        for child in self._children:
+        for child in list(self._children):
             if self.received > 2:  # the first one lets it finish its step, the second ends it, this is the last word
                 child.kill()
             else:
                 child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 
-TrainOne = Callable[[Job, "Run | None", Path, StopSignals, bool], Outcome]
+#: Where a run is trained: what its process finds in the environment beside what is there anyway.
+Place = Mapping[str, str]
+HERE: Place = {}
+
+TrainOne = Callable[[Job, "Run | None", Path, StopSignals, bool, Place], Outcome]
 
 
-def train_in_process(job: Job, known: Run | None, runs: Path, signals: StopSignals, quiet: bool) -> Outcome:
+def places_for(jobs: Sequence[Job], at_once: int | None, gpus: Sequence[str]) -> list[Place]:
+    """Where runs are trained at the same time: one on each GPU, one on a CPU, or as many as are asked for.
+
+    Args:
+        jobs: from `plan_sweep`.
+        at_once: how many runs at a time; None for one on each GPU that they may use, else one.
+        gpus: the devices, as CUDA_VISIBLE_DEVICES names them.
+
+    Raises:
+        ConfigError: if fewer than one is asked for.
+    """
+    if at_once is not None and at_once < 1:
+        raise ConfigError("jobs", f"must be at least 1, not {at_once}")
+    if any(job.config.device not in ("auto", "cuda") for job in jobs):
+        gpus = ()
+    count = at_once or max(1, len(gpus))
+    if count == 1:
+        return [HERE]
+    # Threads of more runs than there are cores for would only wait for each other.
+    share = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, usable_cores() // count))}
+    return [share | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}) for number in range(count)]
+
+
+def train_in_process(
+    job: Job, known: Run | None, runs: Path, signals: StopSignals, quiet: bool, place: Place = HERE
+) -> Outcome:
     """Train one run, or go on with `known`, in a process of its own that writes to this one's standard error."""
     with tempfile.TemporaryDirectory(prefix="sam-sweep-") as scratch:
         if known is None:
@@ -365,7 +397,7 @@ def train_in_process(job: Job, known: Run | None, runs: Path, signals: StopSigna
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **place},
             process_group=0 if os.name == "posix" else None,
         )
         with signals.passed_on_to(child):
@@ -414,7 +446,7 @@ def _reason(run: Run | None, child: subprocess.Popen[str]) -> str:
 
 
 class Sweep:
-    """The jobs of a plan, carried out one after another as far as they are not done yet.
+    """The jobs of a plan, carried out in their order as far as they are not done yet: one at each place at a time.
 
     Args:
         jobs: from `plan_sweep`.
@@ -422,6 +454,7 @@ class Sweep:
         say: takes each line of progress.
         quiet: also keeps the runs themselves quiet.
         train_one: trains one run.
+        places: where runs are trained at the same time. Of several, the runs themselves are kept quiet.
     """
 
     def __init__(
@@ -432,14 +465,19 @@ class Sweep:
         say: Callable[[str], None],
         quiet: bool = False,
         train_one: TrainOne = train_in_process,
+        places: Sequence[Place] = (HERE,),
     ) -> None:
         self.jobs = list(jobs)
         self.runs = runs.resolve()
         self.interrupted = False
         self._say = say
-        self._quiet = quiet
+        self._quiet = quiet or len(places) > 1
         self._train_one = train_one
+        self._places = list(places)
         self._known = KnownRuns(self.runs)
+        self._begun = 0
+        self._seconds: list[float] = []
+        self._one_at_a_time = threading.Lock()  # may look for runs and speak
 
     @property
     def distinct(self) -> int:
@@ -463,46 +501,63 @@ class Sweep:
 
     def execute(self) -> list[tuple[Job, Outcome]]:
         """Train what is missing; afterwards `interrupted` says whether a signal ended it early."""
+        first_of: dict[str, Job] = {}
+        for job in self.jobs:
+            first_of.setdefault(job.identity, job)
+        waiting = deque(first_of.values())
         outcomes: dict[str, Outcome] = {}
-        seconds: list[float] = []
         with StopSignals() as signals:
-            for job in self.jobs:
-                if job.identity in outcomes:
-                    continue
-                if signals.received:
-                    break
-                outcomes[job.identity] = self._next(job, outcomes.keys(), seconds, signals)
+
+            def work_at(place: Place) -> None:
+                while waiting and not signals.received:
+                    try:
+                        job = waiting.popleft()
+                    except IndexError:  # another place was quicker
+                        return
+                    outcomes[job.identity] = self._carry_out(job, list(waiting), signals, place)
+
+            if len(self._places) == 1:
+                work_at(self._places[0])
+            else:
+                with ThreadPoolExecutor(len(self._places)) as pool:
+                    for work in [pool.submit(work_at, place) for place in self._places]:
+                        work.result()
             self.interrupted = signals.received > 0
         return list(self._of_every_job(outcomes))
 
-    def _next(self, job: Job, begun: Iterable[str], seconds: list[float], signals: StopSignals) -> Outcome:
-        # Looked up only now: another sweep over the same folder may have trained it in the meantime.
-        known = self._known.find(job.identity)
-        state = state_of(known) if known else "waiting"
-        place = f"run {len(set(begun)) + 1} of {self.distinct}: {job}"
-        if known and state == "finished":
-            self._say(f"{place}: finished before, {known.id}")
-            return Outcome(state, "reused", known)
-        if known and state == "busy":
-            self._say(f"{place}: another process is training it, left alone, {known.id}")
-            return Outcome(state, "left alone", known)
-        left = f" ({self._time_left(set(begun), seconds)})" if seconds else ""
-        self._say(f"{place}: going on with {known.id}{left}" if known else f"{place}{left}")
+    def _carry_out(self, job: Job, waiting: Iterable[Job], signals: StopSignals, place: Place) -> Outcome:
+        with self._one_at_a_time:
+            # Looked up only now: another sweep over the same folder may have trained it in the meantime.
+            known = self._known.find(job.identity)
+            state = state_of(known) if known else "waiting"
+            self._begun += 1
+            which = f"run {self._begun} of {self.distinct}: {job}"
+            if known and state == "finished":
+                self._say(f"{which}: finished before, {known.id}")
+                return Outcome(state, "reused", known)
+            if known and state == "busy":
+                self._say(f"{which}: another process is training it, left alone, {known.id}")
+                return Outcome(state, "left alone", known)
+            left = f" ({self._time_left([job, *waiting])})" if self._seconds else ""
+            self._say(f"{which}: going on with {known.id}{left}" if known else f"{which}{left}")
         started = time.monotonic()
         try:
-            outcome = self._train_one(job, known, self.runs, signals, self._quiet)
+            outcome = self._train_one(job, known, self.runs, signals, self._quiet, place)
         except OSError as error:  # no process could be started: there may be memory or disk again for the next one
             outcome = Outcome("failed", "not begun", known, f"no process could be started for it: {error.strerror}")
-        if outcome.state == "finished":
-            seconds.append(time.monotonic() - started)
-        if outcome.state == "failed":
-            self._say(f"failed, going on without it: {job}: {outcome.error}")
+        with self._one_at_a_time:
+            if outcome.state == "finished":
+                self._seconds.append(time.monotonic() - started)
+            if outcome.state == "failed":
+                self._say(f"failed, going on without it: {job}: {outcome.error}")
+            elif len(self._places) > 1:  # the runs themselves say nothing then
+                self._say(f"{outcome.state}: {job}{f', {outcome.run.id}' if outcome.run else ''}")
         return outcome
 
-    def _time_left(self, begun: set[str], seconds: Sequence[float]) -> str:
-        waiting = {job.identity for job in self.jobs} - begun
-        done = {name for name in waiting if (run := self._known.find(name)) and state_of(run) == "finished"}
-        left = statistics.mean(seconds) * len(waiting - done)
+    def _time_left(self, waiting: Iterable[Job]) -> str:
+        names = {job.identity for job in waiting}
+        done = {name for name in names if (run := self._known.find(name)) and state_of(run) == "finished"}
+        left = statistics.mean(self._seconds) * len(names - done) / len(self._places)
         if left < 90:
             return f"about {left:.0f} s left"
         return f"about {left / 60:.0f} min left" if left < 5400 else f"about {left / 3600:.1f} h left"

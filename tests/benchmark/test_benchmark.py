@@ -218,6 +218,27 @@ def test_a_slow_pipeline_lowers_the_throughput_ratio() -> None:
     assert slow.value < measure_pipeline(CPU, **tiny).value
 
 
+class SlowBilinear(FedTrainer):
+    """A pipeline that keeps one method waiting."""
+
+    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.ready is None and self.config.method == "sam-bilinear":
+            time.sleep(0.5)
+        return super()._batch(step)
+
+
+def test_of_several_methods_the_one_that_loses_most_counts() -> None:
+    tiny: dict[str, Any] = {"pairs": 3, "backbone": "resnet18", "batch_size": 4, "image_size": 64}
+    methods = ("finetune", "sam", "sam-bilinear")
+    figure = measure_pipeline(CPU, **tiny, methods=methods, trainer_type=SlowBilinear)
+    assert figure.details["method"] == "sam-bilinear"
+    each = figure.details["methods"]
+    assert tuple(each) == methods
+    assert figure.value == pytest.approx(each["sam-bilinear"]["ratio"], abs=1e-4)
+    assert each["sam-bilinear"]["images_per_s"] < 4 / 0.5
+    assert each["sam-bilinear"]["images_per_s"] < each["sam-bilinear"]["images_per_s_with_ready_batch"]
+
+
 def test_slow_recording_raises_the_recording_ratio() -> None:
     tiny: dict[str, Any] = {"pairs": 3, "backbone": "resnet18", "image_size": 64, "images": 8}
     slow = measure_recording(CPU, **tiny, record_batch=lambda *_: time.sleep(0.5))

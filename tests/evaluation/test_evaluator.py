@@ -13,6 +13,8 @@ from PIL import Image
 
 from sam_core.config import build_config
 from sam_core.datasets.base import Sample
+from sam_core.datasets.masks import MaskStore
+from sam_core.datasets.on_device import DeviceImages
 from sam_core.datasets.run_data import RunData, load_run_data
 from sam_core.device import choose_machine
 from sam_core.evaluation.evaluator import NanMean, evaluate_group
@@ -37,10 +39,10 @@ def model():
 def evaluate(model, data: RunData, name: str = "test", **changes):
     config = build_config({"image_size": 64, "batch_size": 4} | changes.pop("config", {}))
     groups = changes.pop("groups", None) or build_groups(data, choose_recorded(data, None), image_size=64, grid=(2, 2))
+    images, machine = DeviceImages(data.store, torch.device("cpu")), choose_machine("cpu")
     return evaluate_group(
-        model, data.store, groups[name], config, choose_machine("cpu"), normalisation=NORMALISATION,
-        kinds=kinds_of(config), **changes,
-    )  # fmt: skip
+        model, images, groups[name], config, machine, normalisation=NORMALISATION, kinds=kinds_of(config), **changes
+    )
 
 
 def test_every_labelled_and_test_image_is_recorded(data: RunData):
@@ -113,12 +115,13 @@ def test_the_object_is_found_in_the_view_from_its_mask_or_its_box(tmp_path: Path
         replace(unknown, box=(0.0, 0.0, 0.5, 0.5)),
         unknown,
     ]
-    found = object_coverage(samples, side=256, image_size=224, grid=(2, 2))
+    masks = MaskStore(samples, 256)
+    found = object_coverage(samples, masks, side=256, image_size=224, grid=(2, 2))
     expected = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     torch.testing.assert_close(found[0], expected)
     torch.testing.assert_close(found[1], expected)
     assert found[2].isnan().all()
-    assert object_coverage([unknown], side=256, image_size=224, grid=(2, 2)) is None
+    assert object_coverage([unknown], [None], side=256, image_size=224, grid=(2, 2)) is None
 
 
 def test_means_pass_over_images_for_which_a_measure_is_not_defined():

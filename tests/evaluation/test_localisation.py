@@ -9,8 +9,10 @@ from sam_core.evaluation.localisation import (
     localisation,
     part_hits,
     pointing_hit,
+    points_in_view,
     share_inside,
     share_inside_distribution,
+    uniform_localisation,
     uniform_part_hits,
     uniform_pointing,
     uniform_share,
@@ -202,3 +204,26 @@ def test_no_value_is_read_by_the_host():
     object_cells = box_coverage(torch.empty(2, 4, device="meta"), (5, 7))
     assert all(values.shape == (2,) for values in localisation(maps, object_cells, 0.4).values())
     assert part_hits(maps, torch.empty(2, 3, 2, device="meta")).shape == (2,)
+
+
+def test_all_measures_of_an_image_and_their_control_have_the_same_names_and_holes():
+    map, object_cells = some_maps(), some_coverage()
+    object_cells[1] = float("nan")  # an image whose object is not known
+    parts = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(2))
+    parts[2] = float("nan")  # one whose parts are not
+    measures = localisation(map, object_cells, 0.4, parts=parts)
+    control = uniform_localisation(object_cells, parts=parts)
+    assert measures.keys() == control.keys() | {"inside_distribution"}
+    torch.testing.assert_close(measures["parts"], part_hits(map, parts), equal_nan=True)
+    for name, unknown in (("inside", 1), ("pointing", 1), ("parts", 2)):
+        for values in (measures[name], control[name]):
+            assert values.isnan().tolist() == [at == unknown for at in range(4)]
+    assert control["parts"][0].item() == pytest.approx(uniform_part_hits((5, 7)))
+    assert "parts" not in localisation(map, object_cells, 0.4)
+    assert "parts" not in uniform_localisation(object_cells)
+
+
+def test_points_move_into_the_view():
+    points = torch.tensor([[0.5, 0.5], [0.0, 1.0], [float("nan"), 0.5]])
+    moved = points_in_view(points, (0.25, 0.0, 0.5, 0.5))
+    torch.testing.assert_close(moved, torch.tensor([[0.5, 1.0], [-0.5, 2.0], [float("nan"), 1.0]]), equal_nan=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import shutil
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
@@ -45,6 +48,18 @@ def test_a_new_run_appears_whole(writer: RunWriter):
     assert run.status["state"] == "queued"
     assert run.config == build_config()
     assert [path.name for path in writer.folder.parent.iterdir()] == [writer.folder.name]
+
+
+def test_a_new_run_needs_nothing_more_of_a_disk_that_is_full_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[set[str]] = []
+
+    def look(folder: Path) -> TextIO:
+        seen.append({path.name for path in folder.iterdir()})
+        return open(folder / layout.LOCK, encoding="utf-8")
+
+    monkeypatch.setattr("sam_core.recording.writer.take_lock", look)
+    RunWriter.create(tmp_path, build_config(), epochs=2).close()
+    assert seen == [{layout.CONFIG, layout.STATUS, layout.LOCK}]
 
 
 def test_a_run_is_found_by_path_and_by_id(writer: RunWriter):
@@ -143,6 +158,32 @@ def test_a_status_is_replaced_whole_and_keeps_its_other_keys(writer: RunWriter):
     assert not list(writer.folder.glob(".*"))
 
 
+def test_a_run_that_is_taken_over_keeps_how_far_it_had_come(writer: RunWriter):
+    writer.status(state="failed", epoch=1, step=7, steps=14, pid=-1, error={"message": "broken"}, eta_s=3)
+    writer.close()
+    again = RunWriter(writer.folder)
+    again.take_over(state="queued")
+    status = open_run(writer.folder).status
+    assert (status["state"], status["epoch"], status["epochs"], status["step"]) == ("queued", 1, 2, 7)
+    assert (status["steps"], status["error"], status["eta_s"], status["pid"]) == (0, None, None, os.getpid())
+    again.close()
+
+
+@pytest.mark.parametrize("content", ["", '{"state": "run', "[1]"])
+def test_a_status_that_cannot_be_read_is_begun_anew(content: str, writer: RunWriter):
+    (writer.folder / layout.STATUS).write_text(content)
+    writer.status(state="stopped")
+    status = open_run(writer.folder).status
+    assert (status["state"], status["epoch"], status["error"]) == ("stopped", 0, None)
+
+
+def test_a_new_run_says_nothing_of_the_computer_that_will_train_it(writer: RunWriter):
+    assert {path.name for path in writer.folder.iterdir()} == {layout.CONFIG, layout.STATUS, layout.LOCK}
+    writer.write_environment()
+    environment = json.loads((writer.folder / layout.ENVIRONMENT).read_text())
+    assert environment["threads"] == torch.get_num_threads()
+
+
 def test_one_writer_at_a_time(writer: RunWriter):
     assert is_locked(writer.folder)
     with pytest.raises(RunError, match="another process"):
@@ -176,9 +217,173 @@ def test_a_damaged_recording_is_named(name: str, writer: RunWriter):
 def test_an_array_that_hides_a_pickle_is_not_opened(writer: RunWriter):
     writer.start_attention(samples(1), kinds=("cam",), grid=(2, 2), epochs=(0,), view=VIEW)
     np.save(layout.map_file(writer.folder, "cam"), np.array([{"an": "object"}], dtype=object), allow_pickle=True)
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match=r"cam\.npy .* must be a plain array"):
         open_run(writer.folder).timeline("test/a/0.png")
 
 
 def test_names_with_a_plus_are_files_without_one(tmp_path: Path):
     assert layout.map_file(tmp_path, "gradcam++").name == "gradcampp.npy"
+
+
+# --- Damage and full disks ------------------------------------------------------------------------------------------
+
+
+def recorded(writer: RunWriter) -> Path:
+    """A run of five samples recorded at two points, with what a finished run has."""
+    writer.write_classes({"classes": ["a", "b"]})
+    writer.start_attention(samples(5), kinds=("cam",), grid=(2, 2), epochs=(0, 1), view=VIEW)
+    for point in (0, 1):
+        values = torch.arange(20.0).reshape(5, 2, 2) + 100 * point
+        writer.attention.record(np.arange(5), point, {"cam": values}, torch.arange(5) % 2, torch.full((5,), 0.5))
+        writer.attention.finish_point(point)
+    return writer.folder
+
+
+def test_one_point_of_many_samples_is_read_at_once(writer: RunWriter):
+    run = open_run(recorded(writer))
+    np.testing.assert_array_equal(run.recorded_at("cam", 1), np.arange(20.0).reshape(5, 2, 2) + 100)
+    np.testing.assert_array_equal(run.recorded_at("cam", 0, slice(3, 9))[:, 0, 0], [12, 16])
+    assert run.recorded_at("predicted", 1).tolist() == [0, 1, 0, 1, 0]
+    with pytest.raises(RunError, match="has recorded no 'learned'"):
+        run.recorded_at("learned", 0)
+
+
+def test_what_lies_before_a_cut_can_still_be_read(writer: RunWriter):
+    folder = recorded(writer)
+    os.truncate(layout.map_file(folder, "cam"), 128 + 3 * 2 * 4 * 2 + 1)  # three samples and a byte
+    assert open_run(folder).timeline("test/a/2.png")["cam"].shape == (2, 2, 2)
+    with pytest.raises(RunError, match=r"cam\.npy .* shorter"):
+        open_run(folder).timeline("test/a/3.png")
+    with pytest.raises(RunError, match=r"cam\.npy .* shorter"):
+        open_run(folder).recorded_at("cam", 1)
+
+
+def test_a_reader_outlives_an_array_that_becomes_shorter(writer: RunWriter):
+    run = open_run(recorded(writer))
+    timeline = run.timeline("test/a/4.png")
+    os.truncate(layout.map_file(run.folder, "cam"), 128)
+    assert timeline["cam"][1, 1, 1] == 119, "mapped memory would be gone, and the process with it"
+
+
+def test_without_their_list_of_ids_samples_are_found_all_the_same(writer: RunWriter):
+    folder = recorded(writer)
+    (folder / layout.ATTENTION / layout.IDS).write_bytes(b"[1, 2")
+    assert open_run(folder).row("test/a/3.png") == 3
+    (folder / layout.ATTENTION / layout.IDS).write_text('["test/b/0.png"]')
+    with pytest.raises(RunError, match="must have the ids"):
+        open_run(folder).samples  # noqa: B018
+
+
+def test_classes_that_the_run_does_not_have_are_refused(writer: RunWriter):
+    folder = recorded(writer)
+    np.load(layout.map_file(folder, "predicted"), mmap_mode="r+")[2, 1] = 2
+    with pytest.raises(RunError, match=r"predicted\.npy .* class"):
+        open_run(folder).timeline("test/a/2.png")
+    layout.write_json(folder / layout.SAMPLES, [sample | {"label": 2} for sample in samples(5)])
+    with pytest.raises(RunError, match=r"samples\.json .* class"):
+        open_run(folder).samples  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["epochs", "predicted", "cam"])
+def test_a_recording_that_was_cut_is_not_gone_on_with(name: str, writer: RunWriter):
+    """numpy would make it longer, with zeros in the place of maps."""
+    path = layout.map_file(recorded(writer), name)
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(RunError, match=rf"{name}\.npy .* length"):
+        writer.reopen_attention(until=1)
+    path.unlink()
+    with pytest.raises(RunError, match=rf"{name}\.npy .* missing"):
+        writer.reopen_attention(until=1)
+
+
+def test_the_saved_state_comes_back_and_a_flipped_bit_in_it_is_noticed(writer: RunWriter):
+    state = {"epoch": 3, "model": {"a": torch.arange(1000.0)}, "optimiser": {}}
+    writer.save_last(state)
+    assert writer.load_last(torch.device("cpu"))["model"]["a"].sum() == state["model"]["a"].sum()
+    path = writer.folder / layout.LAST
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 400] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"last\.pt .* checksum"):
+        writer.load_last(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("state", [[1], {"epoch": 1}, {"epoch": 1, "model": {}}])
+def test_a_state_without_what_resuming_needs_is_refused(state: object, writer: RunWriter):
+    torch.save(state, writer.folder / layout.LAST)
+    with pytest.raises(RunError, match=r"last\.pt .* not what resuming needs"):
+        writer.load_last(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("save", ["save_last", "save_weights"])
+def test_a_full_disk_is_an_error_of_the_system_whoever_writes(
+    save: str, writer: RunWriter, monkeypatch: pytest.MonkeyPatch
+):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            getattr(writer, save)({"weights": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(writer.folder.glob(".*"))
+    assert not (writer.folder / layout.LAST).exists()
+
+
+def test_the_space_of_a_status_is_enough_to_say_that_the_disk_is_full(
+    writer: RunWriter, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer.status(state="running", epoch=3)
+    size = (writer.folder / layout.STATUS).stat().st_size
+    monkeypatch.setattr(layout, "replacing", refuse)
+    writer.last_status(state="failed", error={"type": "disk full", "message": "m" * 200, "hint": "h" * 200})
+    status = open_run(writer.folder).status
+    assert (status["state"], status["epoch"], status["error"]["hint"]) == ("failed", 3, "h" * 200)
+    assert (writer.folder / layout.STATUS).stat().st_size == size
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(writer: RunWriter):
+    writer.start_attention(samples(1), kinds=("cam",), grid=(2, 2), epochs=(0,), view=VIEW)
+    writer.close()
+    (writer.folder / layout.KEPT).mkdir()
+    left = [
+        ".last.pt.12ab.tmp",
+        ".model.safetensors.12ab.tmp",
+        "attention/.ids.json.1.tmp",
+        "kept/.epoch-00001.safetensors.1.tmp",
+    ]
+    for name in (*left, ".notes.json.12ab.tmp"):
+        (writer.folder / name).write_bytes(b"half")
+    RunWriter(writer.folder).close()
+    assert not any((writer.folder / name).exists() for name in left)
+    assert (writer.folder / ".notes.json.12ab.tmp").exists(), "somebody else may be writing that at this moment"
+
+
+def test_a_second_writer_is_told_who_the_first_is(writer: RunWriter):
+    with pytest.raises(RunError, match=rf"another process \({os.getpid()} on "):
+        RunWriter(writer.folder)
+
+
+@pytest.mark.parametrize("name", ["~nobody-here", "a" * 5000, "a\0b", "\ud800", ""])
+def test_names_that_no_run_can_have_are_refused(name: str, tmp_path: Path):
+    with pytest.raises(RunError, match="there is no run"):
+        open_run(name, tmp_path)
+
+
+def test_only_weights_under_their_own_names_count(writer: RunWriter):
+    (writer.folder / layout.KEPT).mkdir()
+    for name in ("epoch-00002.safetensors", "epoch-x.safetensors", "epoch-.safetensors", "notes.txt"):
+        (writer.folder / layout.KEPT / name).write_bytes(b"")
+    assert open_run(writer.folder).kept_epochs == [2]
+
+
+def test_a_strangers_numbers_do_not_take_the_memory_that_they_ask_for(trained, tmp_path: Path):
+    folder = Path(shutil.copytree(trained.folder, tmp_path / trained.id))
+    config = json.loads((folder / layout.CONFIG).read_text())
+    (folder / layout.CONFIG).write_text(json.dumps(config | {"attention_maps": 2**31}))
+    with pytest.raises(RunError, match=r"model\.safetensors .* does not fit"):
+        open_run(folder).model()

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 import sam_core
 from sam_core.recording import layout
 from sam_core.recording.reader import Run
+from sam_core.recording.writer import RunWriter
+from tests.datasets.miniatures import write_cub200
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +186,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_sentence(shared_photograp
 def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_recorded(
     shared_photographs: Path, tmp_path: Path, tiny, monkeypatch: pytest.MonkeyPatch
 ):
-    from sam_core.recording.writer import RunWriter
-
     save = RunWriter.save_last
 
     def full_at_epoch_two(self: RunWriter, state: dict) -> None:
@@ -218,3 +218,15 @@ def test_tensorboard_without_its_package_is_refused_before_anything_is_written(
     with pytest.raises(sam_core.ConfigError, match="pip install tensorboard"):
         sam_core.train(tiny(shared_photographs, tensorboard=True), runs=runs, quiet=True)
     assert not runs.exists()
+
+
+def test_the_log_says_what_chose_the_labels_and_which_masks_are_missing(tiny, tmp_path: Path):
+    birds = write_cub200(tmp_path / "CUB_200_2011", masks=tmp_path)
+    broken = next((tmp_path / "segmentations").rglob("*_0004_*.png"))
+    broken.write_bytes(broken.read_bytes()[:60])
+    run = sam_core.train(tiny(birds, epochs=1, split_seed=3, label_ratio=100), runs=tmp_path / "runs", quiet=True)
+    said = (run.folder / layout.LOG).read_text(encoding="utf-8")
+    assert "labelled images by the seeded rule, split seed 3\n" in said
+    (line,) = [line for line in said.splitlines() if "without its mask" in line]
+    assert f"/{broken.stem}.jpg: " in line
+    assert len(run.samples) == 15, "the photograph itself is as good as any"

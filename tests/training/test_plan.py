@@ -19,6 +19,7 @@ def test_every_pass_shows_every_image_once_in_even_batches():
         assert {pass_number for pass_number, _ in batches} == {number}
         assert sorted(place for _, places in batches for place in places) == list(range(40))
         assert sorted(len(places) for _, places in batches) == [13, 13, 14]
+        assert [len(places) for _, places in batches] == [plan.images_in(3 * number + step) for step in range(3)]
 
 
 def test_passes_differ_in_order_and_seeds_differ():

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 import sam_core
 from sam_core.config import PROJECT_ROOT
-from sam_core.recording import layout
+from sam_core.recording import layout, lock, writer
 
 EPOCHS = 4
 
@@ -145,3 +146,27 @@ def test_a_run_killed_at_a_hundred_random_moments_ends_with_the_same_bytes(
         assert start(runs, "--resume", folder.name).wait(120) == 0
         assert_same(folder, whole)
         shutil.rmtree(runs)
+
+
+def test_a_run_that_another_process_has_just_finished_is_left_as_it_is(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Both found it unfinished, and this one got the folder when the other had trained it to the end."""
+    process = start(tmp_path, *flags)
+    wait_for(lambda: (folders := list(tmp_path.glob("[!.]*"))) and lines(folders[0]) >= 2)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    (folder,) = tmp_path.iterdir()
+    found = {}
+
+    def taken_by_the_other_first(folder: Path) -> TextIO | None:
+        monkeypatch.undo()
+        assert subprocess.run(command("--runs", tmp_path, "--resume", folder), cwd=PROJECT_ROOT).returncode == 0
+        found.update({path: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+        return writer.take_lock(folder)
+
+    monkeypatch.setattr(writer, "take_lock", taken_by_the_other_first)
+    run = sam_core.train(resume=folder, quiet=True)
+    assert run.status["state"] == "finished"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == found
+    assert not lock.is_locked(folder)

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from sam_core.recording import layout
 from sam_core.recording.reader import Run
 from sam_core.recording.writer import RunWriter
 from sam_core.training import sweep
-from sam_core.training.loop import train
+from sam_core.training.lifecycle import train
 from sam_core.training.sweep import Job, KnownRuns, Outcome, StopSignals, Sweep, identity, plan_sweep, state_of
 
 
@@ -46,7 +47,9 @@ def make_run(
 
 
 def fake_training(trained: list[str], result: Callable[[Job], str] = lambda job: "finished") -> sweep.TrainOne:
-    def train_one(job: Job, known: Run | None, runs: Path, signals: Any, quiet: bool) -> Outcome:
+    def train_one(
+        job: Job, known: Run | None, runs: Path, signals: Any, quiet: bool, place: sweep.Place = sweep.HERE
+    ) -> Outcome:
         trained.append(f"{job}, going on" if known else str(job))
         state = result(job)
         run = known or make_run(runs, job.config, state=state, top1=10.0 * job.config.seed)
@@ -335,7 +338,9 @@ def test_an_interruption_ends_the_sweep_and_finished_runs_still_count(tmp_path: 
     jobs = plan_sweep({"seed": [0, 1, 2]})
     make_run(tmp_path, jobs[2].config, top1=60.0)
 
-    def train_one(job: Job, known: Run | None, runs: Path, signals: Any, quiet: bool) -> Outcome:
+    def train_one(
+        job: Job, known: Run | None, runs: Path, signals: Any, quiet: bool, place: sweep.Place = sweep.HERE
+    ) -> Outcome:
         signals.received = 1
         return Outcome("stopped", "trained", make_run(runs, job.config, state="stopped"))
 
@@ -397,6 +402,105 @@ def test_progress_says_which_run_of_how_many_and_how_long_is_left(tmp_path: Path
     assert said[0] == "run 1 of 4: method=finetune label_ratio=10 seed=0"
     assert said[1] == "run 2 of 4: method=sam label_ratio=10 seed=0 (about 0 s left)"
     assert said[2].startswith("run 3 of 4: method=finetune label_ratio=10 seed=1: finished before, ")
+
+
+AUTO, CPU = RunConfig(), RunConfig(device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "at_once", "gpus", "expected"),
+    [
+        (AUTO, None, [], [None]),
+        (AUTO, None, ["0"], [None]),
+        (AUTO, None, ["2", "GPU-7f"], ["2", "GPU-7f"]),
+        (CPU, None, ["0", "1"], [None]),
+        (CPU, 2, ["0", "1"], [None, None]),
+        (AUTO, 3, ["0", "1"], ["0", "1", "0"]),
+        (AUTO, 1, ["0", "1"], [None]),
+    ],
+)
+def test_each_gpu_takes_a_run_unless_another_number_is_asked_for(
+    config: RunConfig, at_once: int | None, gpus: list[str], expected: list[str | None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(sweep, "usable_cores", lambda: 8)
+    places = sweep.places_for([Job({}, {}, config)], at_once, gpus)
+    assert [place.get("CUDA_VISIBLE_DEVICES") for place in places] == expected
+    threads = None if len(places) == 1 else str(8 // len(places))
+    assert {place.get("OMP_NUM_THREADS") for place in places} == {threads}
+
+
+def test_no_run_at_a_time_is_refused():
+    with pytest.raises(ConfigError, match="jobs: must be at least 1"):
+        sweep.places_for([Job({}, {}, AUTO)], 0, [])
+
+
+def test_runs_are_spread_over_the_places_one_at_each_at_a_time(tmp_path: Path):
+    """Each of the first runs waits for the other, so that it ends only if they are trained at the same time."""
+    places = [{"CUDA_VISIBLE_DEVICES": name} for name in ("0", "1")]
+    meeting = threading.Barrier(2, timeout=20)
+    at_work: dict[str, int] = dict.fromkeys(("0", "1"), 0)
+    trained: list[tuple[int, str]] = []
+    said: list[str] = []
+
+    def train_one(job: Job, known: Run | None, runs: Path, signals: Any, quiet: bool, place: sweep.Place) -> Outcome:
+        assert quiet
+        gpu = place["CUDA_VISIBLE_DEVICES"]
+        at_work[gpu] += 1
+        assert at_work[gpu] == 1
+        meeting.wait()
+        trained.append((job.config.seed, gpu))
+        at_work[gpu] -= 1
+        return Outcome("finished", "trained", make_run(runs, job.config, top1=10.0 * job.config.seed))
+
+    jobs = plan_sweep({"method": ["finetune"], "temperature": [0.2, 0.4]}, seeds=4)
+    plan = Sweep(jobs, tmp_path, say=said.append, train_one=train_one, places=places)
+    runs = sweep.list_runs(plan.execute())
+    assert sorted(seed for seed, _ in trained) == [0, 1, 2, 3]  # a baseline that two rows share is trained once
+    assert sorted(gpu for _, gpu in trained) == ["0", "0", "1", "1"]
+    assert [entry["state"] for entry in runs] == ["finished"] * 8
+    assert [line.split(":")[0] for line in said if line.startswith("run ")] == [f"run {n} of 4" for n in (1, 2, 3, 4)]
+    assert sum(line.startswith("finished: ") for line in said) == 4
+
+
+def test_a_signal_reaches_the_runs_at_every_place_and_no_new_one_is_begun(tmp_path: Path):
+    begun: list[int] = []
+    meeting = threading.Barrier(2, timeout=20)
+
+    def train_one(job: Job, known: Run | None, runs: Path, signals: StopSignals, *others: Any) -> Outcome:
+        begun.append(job.config.seed)
+        with subprocess.Popen(["sleep", "60"], process_group=0) as child, signals.passed_on_to(child):
+            if meeting.wait() == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert child.wait(20) == -signal.SIGTERM
+        return Outcome("stopped", "trained", make_run(runs, job.config, state="stopped"))
+
+    plan = Sweep(plan_sweep({}, seeds=4), tmp_path, say=print, train_one=train_one, places=[sweep.HERE] * 2)
+    runs = sweep.list_runs(plan.execute())
+    assert plan.interrupted
+    assert sorted(begun) == [0, 1]
+    assert [entry["state"] for entry in runs] == ["stopped", "stopped", "waiting", "waiting"]
+
+
+def test_a_run_finds_its_place_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[dict[str, str]] = []
+
+    class Process:
+        returncode, pid = 1, 0
+
+        def __init__(self, command: list[str], *, env: dict[str, str], **options: Any) -> None:
+            seen.append(env)
+
+        def communicate(self) -> tuple[str, None]:
+            return "", None
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    (job,) = plan_sweep({}, seeds=1)
+    with StopSignals() as signals:
+        sweep.train_in_process(job, None, tmp_path, signals, True, {"CUDA_VISIBLE_DEVICES": "3"})
+        sweep.train_in_process(job, None, tmp_path, signals, True)
+    assert seen[0]["CUDA_VISIBLE_DEVICES"] == "3"
+    assert seen[1].get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def test_the_preview_trains_nothing_and_writes_nothing(tmp_path: Path):

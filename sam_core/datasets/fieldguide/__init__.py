@@ -1,6 +1,12 @@
 """`fieldguide`: a drawn field guide of ten species that differ in small parts, with exact masks; no download."""
 
-from sam_core.datasets.fieldguide.guide import DEFAULT_HABITAT_BIAS, contact_sheet, habitats_of, load_fieldguide
+from sam_core.datasets.fieldguide.guide import (
+    DEFAULT_HABITAT_BIAS,
+    contact_sheet,
+    habitats_of,
+    load_fieldguide,
+    planned_fieldguide,
+)
 from sam_core.datasets.fieldguide.species import HABITATS, MASK_PARTS, SPECIES
 
 __all__ = [
@@ -11,4 +17,5 @@ __all__ = [
     "contact_sheet",
     "habitats_of",
     "load_fieldguide",
+    "planned_fieldguide",
 ]

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from sam_core.datasets.base import Dataset, DatasetError, Part, Sample
-from sam_core.datasets.fieldguide.build import build_guide, guide_folder, read_index
-from sam_core.datasets.fieldguide.species import MASK_PARTS
+from sam_core.datasets.fieldguide.build import build_guide, guide_folder, plan, read_index
+from sam_core.datasets.fieldguide.species import MASK_PARTS, SPECIES
 
 #: Strong enough that a network with four labels per species learns the habitat, weak enough that it need not.
 DEFAULT_HABITAT_BIAS = 0.8
@@ -70,6 +70,17 @@ def load_fieldguide(
         samples=samples,
         mask_parts=dict(MASK_PARTS),
     )
+
+
+def planned_fieldguide(habitat_bias: float = DEFAULT_HABITAT_BIAS, *, seed: int = 0) -> Dataset:
+    """The guide before it is drawn: its classes, and the id, label and split of every image; there are no files yet.
+
+    For counting: which images a label ratio chooses follows from the ids alone.
+    """
+    plates = [plate for plates in plan(seed, habitat_bias) for plate in plates]
+    samples = tuple(Sample(plate.name, Path(plate.name), plate.label, plate.split) for plate in plates)
+    classes = tuple(species.name for species in SPECIES)
+    return Dataset("fieldguide", Path(), "planned, not drawn", classes, samples, mask_parts=dict(MASK_PARTS))
 
 
 def habitats_of(dataset: Dataset) -> dict[str, str]:
