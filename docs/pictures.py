@@ -1,4 +1,8 @@
-"""Draw the pictures of the README from a finished run on the field guide: `python docs/pictures.py RUN`."""
+"""Make the README's pictures.
+
+make screenshots && python -m docs.pictures          the explorer's, cut from its screenshots
+python -m docs.pictures RUN                          the maps and the field guide, of a finished run on it
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ from sam_core.overlay import overlay, side_by_side
 HERE = Path(__file__).parent
 #: Panels of the README's width; drawn at twice the size they are shown at.
 SIDE = 224
+SCREENSHOTS = HERE.parent / "build" / "screenshots"
+#: Which screenshots are shown, and how many of their pixels from the top.
+SHOWN = {"attention": ("attention-light.png", 690), "train": ("train-light.png", 940)}
 
 
 def attention_sheet(run: sam_core.Run, *, images: int = 5) -> Image.Image:
@@ -57,8 +64,19 @@ def _view(image: Image.Image, view: list[float], *, nearest: bool = False) -> Im
     return image.crop((left, top, left + width, top + height)).resize((SIDE, SIDE), method)
 
 
+def explorer_pictures() -> None:
+    """Cut the explorer's pictures from its screenshots."""
+    for name, (file, height) in SHOWN.items():
+        with Image.open(SCREENSHOTS / file) as whole:
+            top = whole.convert("RGB").crop((0, 0, whole.width, min(height, whole.height)))
+        top.save(HERE / f"explorer-{name}.png", optimize=True)
+
+
 def main() -> None:
-    """Write docs/attention.jpg and docs/fieldguide.jpg."""
+    """Write the pictures beside this file."""
+    if len(sys.argv) == 1:
+        explorer_pictures()
+        return
     from sam_core.datasets.fieldguide import contact_sheet
     from sam_core.datasets.run_data import open_run_dataset
 

@@ -1,0 +1,1 @@
+"""What the Attention view is served by: recorded images, photographs through a network, pictures to take away."""

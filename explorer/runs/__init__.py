@@ -1,0 +1,1 @@
+"""Runs as folders and processes: started, stopped, listed, and what is new in them since a page last asked."""

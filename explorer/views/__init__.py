@@ -1,0 +1,1 @@
+"""The page's views, one file each, in the order of their tabs."""
