@@ -31,6 +31,8 @@ from sam_core.recording import layout
 from sam_core.recording.lock import take_lock
 from sam_core.recording.writer import RunWriter
 
+#: A button answers sooner; a run that is waited for takes longer.
+AT_ONCE_S = 1.0
 WAITS = "import time; time.sleep(60)"
 CHANGE_STATUS = """
 import json, pathlib, sys
@@ -241,7 +243,7 @@ def test_a_run_stopped_while_starting_and_while_training_and_killed_ends_with_th
 def assert_stopped_at_once(jobs: Jobs, run_id: str) -> None:
     started = time.monotonic()
     assert jobs.stop(run_id) in ("stopping", "stopped")
-    assert time.monotonic() - started < 0.3
+    assert time.monotonic() - started < AT_ONCE_S
     assert state_of(jobs.runs / run_id) in ("stopping", "stopped")
 
 
@@ -611,7 +613,7 @@ def test_a_run_too_busy_to_answer_is_stopping_at_once_and_ended_when_asked_again
     wait_for(lambda: words_of(folder) == ["deaf"])
     started = time.monotonic()
     assert jobs.stop(run_id) == "stopping"
-    assert time.monotonic() - started < 0.3
+    assert time.monotonic() - started < AT_ONCE_S
     assert state_of(folder) == "stopping"
     assert jobs.stop(run_id) == "stopping"  # patience
     with pytest.raises(JobError, match="is stopping"):
