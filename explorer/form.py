@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from sam_core.config import (
     build_config,
     options,
 )
+from sam_core.recording.content import parse_json
 
 #: What a person is asked first. Everything else is under Advanced, except what the server decides by itself.
 MAIN = ("dataset", "label_ratio", "num_classes", "method", "pseudo", "backbone", "epochs")
@@ -137,7 +137,7 @@ def proposed_values(proposal: str | None, places: Places) -> dict[str, Any]:
         places: where its dataset may be.
     """
     try:
-        given = json.loads(proposal or "")
+        given = parse_json((proposal or "").encode())
         values = {name: value for name, value in dict(given).items() if name in FIELDS}
         config = config_of(values, places)
     except (ConfigError, ValueError, TypeError):

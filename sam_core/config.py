@@ -374,7 +374,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError("config", f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError("config", f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError("config", f"{path} must hold one JSON object")

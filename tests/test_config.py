@@ -87,7 +87,10 @@ def test_a_choice_that_cannot_be_is_refused_by_name(values: dict, field: str, wo
     assert word in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "word"), [("[1]", "one JSON object"), ("{", "not JSON"), ('{"zzz": 1}', "no option")])
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("[1]", "one JSON object"), ("{", "not JSON"), ("[" * 5000, "not JSON"), ('{"zzz": 1}', "no option")],
+)
 def test_a_bad_configuration_file_is_refused(tmp_path, text: str, word: str):
     file = tmp_path / "choices.json"
     file.write_text(text)

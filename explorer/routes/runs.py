@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from explorer.context import Explorer
 from explorer.routes.answers import CHUNK, MAX_ARCHIVE_BYTES, NOT_KEPT, PREFIX, json_answer, received
 from explorer.runs.pruning import disk_size, prune
-from sam_core.config import ConfigError
 from sam_core.recording.archive import pack_run, unpack_run
-from sam_core.recording.notes import Notes, write_notes
+from sam_core.recording.content import parse_json
+from sam_core.recording.notes import LONGEST_NAME, LONGEST_NOTES, Notes, write_notes
 from sam_core.recording.writer import RunError
 
 MAX_NOTES_BYTES = 200_000
@@ -115,14 +114,11 @@ def _changing(router: APIRouter, explorer: Explorer) -> None:
         body = await received(request, MAX_NOTES_BYTES, "the notes")
         with body:
             try:
-                value = json.loads(Path(body.name).read_bytes())
-                written = Notes(name=str(value["name"]), notes=str(value["notes"]))
-            except (ValueError, KeyError, TypeError):
-                raise ConfigError("notes", "must be a JSON object with name and notes") from None
-        try:
-            write_notes(folder, written)
-        except ValueError as error:
-            raise RunError(str(error), "shorten it") from error
+                written = Notes.from_json(parse_json(Path(body.name).read_bytes()))
+            except ValueError as error:
+                limits = f"a name has at most {LONGEST_NAME} characters, notes have {LONGEST_NOTES:,}"
+                raise RunError(str(error), limits) from error
+        write_notes(folder, written)
         return changed({"saved": True})
 
     @router.post("/import")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import secrets
@@ -29,7 +28,7 @@ import torch
 
 from explorer.runs.states import ALIVE_STATES, process_of, shown_state
 from sam_core.config import DATASETS, PROJECT_ROOT, ConfigError, RunConfig
-from sam_core.recording import layout
+from sam_core.recording import content, layout
 from sam_core.recording.lock import take_lock
 from sam_core.recording.reader import Run
 from sam_core.recording.writer import RunError, RunWriter
@@ -482,8 +481,8 @@ def _refuse_too_many(processes: int, possible: int) -> None:
 def _processes_wanted(folder: Path) -> int:
     """How many processes a run was started with, or is to be started with: environment.json is written by both."""
     try:
-        wanted = json.loads((folder / layout.ENVIRONMENT).read_text(encoding="utf-8"))["processes"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        wanted = content.parse_json((folder / layout.ENVIRONMENT).read_bytes())["processes"]
+    except (OSError, ValueError, KeyError, TypeError):
         return 1
     return wanted if isinstance(wanted, int) and wanted > 1 else 1
 
@@ -534,8 +533,8 @@ def _writing(folder: Path) -> Iterator[RunWriter]:
 def _status_of(folder: Path) -> dict[str, Any]:
     """What status.json says; nothing, if that makes no sense."""
     try:
-        status = json.loads((folder / layout.STATUS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        status = content.parse_json((folder / layout.STATUS).read_bytes())
+    except (OSError, ValueError):
         return {}
     return status if isinstance(status, dict) else {}
 

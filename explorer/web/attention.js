@@ -131,6 +131,7 @@ class AttentionView {
       this._fillCharts();
       this.inspection.openImage(timeline.about);
       this.wanted = null;
+      this._catchUp();
     } catch (error) {
       if (this.wanted !== wanted) return;
       this.wanted = null;
@@ -173,28 +174,48 @@ class AttentionView {
   }
 
   /** New epochs of a run that is going on join by themselves. */
-  async _addEpochs() {
+  _addEpochs() {
     const { timeline } = this;
     if (!timeline || timeline.about.run !== store.place.run) return this._openImage();
-    const known = timeline.about.epochs;
-    const recorded = store.live?.recorded ?? [];
-    if (recorded.length < known.length) { // the run was started over
+    if ((store.live?.recorded ?? []).length < timeline.about.epochs.length) { // the run was started over
       this.timeline = null;
       return this._openImage();
     }
-    if (recorded.length === known.length) return;
+    return this._catchUp();
+  }
+
+  // Another epoch may come while one is fetched, and may be the last to come.
+  async _catchUp() {
+    if (this.isCatchingUp) return;
+    this.isCatchingUp = true;
+    while (this._isBehind() && await this._fetchNewEpochs());
+    this.isCatchingUp = false;
+  }
+
+  _isBehind() {
+    const about = this.timeline?.about;
+    return about && store.live?.id === about.run && store.live.recorded.length > about.epochs.length;
+  }
+
+  /** Whether there may be more of them. */
+  async _fetchNewEpochs() {
+    const { timeline } = this;
     try {
       const response = await ask(runPath(timeline.about.run, "/timeline"), {
-        query: { image: timeline.about.id, after: known.length ? known.at(-1) : -1 },
+        query: { image: timeline.about.id, after: timeline.about.epochs.at(-1) ?? -1 },
       });
       const news = decodeTimeline(await response.arrayBuffer());
-      if (this.timeline !== timeline || !news.about.epochs.length) return;
+      if (this.timeline !== timeline) return true;
+      if (!news.about.epochs.length) return false;
       const follow = this.player.isAtEnd;
       this.timeline = appendTimeline(timeline, news);
       this.player.setTimeline(this.timeline, follow ? null : this.player.epoch);
       this._show();
       this._fillCharts();
-    } catch { /* the next poll tries again */ }
+      return true;
+    } catch {
+      return false; // the next epoch tries again
+    }
   }
 
   // --- What is shown ----------------------------------------------------------------------------------------------

@@ -36,10 +36,21 @@ export class Strip {
 
   /** Show the newest recorded epoch, if it is not the one shown. */
   async update() {
-    const points = store.live?.id === this.run ? store.live.recorded.length : 0;
-    if (!points || points === this.drawnPoints || this.busy) return;
+    if (this.busy) return;
     this.busy = true;
+    // Another epoch, or another run, may come while one is fetched; it may be the last to come.
+    while (this._recordedPoints() && this._recordedPoints() !== this.drawnPoints && await this._fetch());
+    this.busy = false;
+  }
+
+  _recordedPoints() {
+    return store.live?.id === this.run ? store.live.recorded.length : 0;
+  }
+
+  /** Whether it could be fetched. */
+  async _fetch() {
     const { run } = this;
+    const points = this._recordedPoints();
     try {
       if (!this.tiles.length) await this._choose();
       const last = store.live.recorded.at(-2) ?? -1;
@@ -52,8 +63,10 @@ export class Strip {
         this.root.hidden = !this.tiles.length;
         this.draw();
       }
-    } catch { /* the next epoch tries again */ }
-    this.busy = false;
+      return true;
+    } catch {
+      return false; // the next epoch tries again
+    }
   }
 
   async _choose() {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sam_core.recording import layout
+from sam_core.recording.content import parse_json
 
 LONGEST_NAME = 120
 LONGEST_NOTES = 20_000
@@ -48,8 +48,8 @@ class Notes:
 def read_notes(folder: Path, default_name: str = "") -> Notes:
     """The name and notes of a run; where there are none or the file is damaged, `default_name` and no notes."""
     try:
-        return Notes.from_json(json.loads((folder / layout.NOTES).read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        return Notes.from_json(parse_json((folder / layout.NOTES).read_bytes()))
+    except (OSError, ValueError):
         return Notes(default_name)
 
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from sam_core.config import ConfigError, RunConfig
 from sam_core.models.sam_net import SAMNet
 from sam_core.recording import layout
+from sam_core.recording.content import parse_json
 from sam_core.recording.reader import Run
 from sam_core.recording.writer import RunError
 from sam_core.team import WORD_WITHIN_S, PeerEnded, Team, Word
@@ -136,7 +137,7 @@ def begun_by(launches: Sequence[str], runs: Path, config: RunConfig) -> str | No
     for folder in sorted(runs.iterdir(), reverse=True):  # the newest first, by name
         run = Run(folder)
         with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, RunError):
-            known = layout.json.loads((folder / layout.ENVIRONMENT).read_text(encoding="utf-8")).get("launches", ())
+            known = parse_json((folder / layout.ENVIRONMENT).read_bytes()).get("launches", ())
             if set(known) & set(launches) and run.config == config:
                 return str(folder.resolve())
     return None

@@ -109,6 +109,8 @@ def test_a_proposal_fills_the_fields_that_it_names(places, shared_photographs):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("proposal", [None, "", "{", "[]", "3", '{"dataset": "/etc"}', '{"label_ratio": 900}'])
+@pytest.mark.parametrize(
+    "proposal", [None, "", "{", "[]", "3", '{"dataset": "/etc"}', '{"label_ratio": 900}', "[" * 5000]
+)
 def test_a_proposal_that_makes_no_sense_changes_nothing(places, proposal):
     assert form.proposed_values(proposal, places) == {}

@@ -201,6 +201,28 @@ def test_new_epochs_join_the_player_while_the_run_goes_on(reader, address, start
     until(lambda: state(page) == "stopped", "it stops")
 
 
+#: An image's epochs come to the page long after they were read.
+SLOW_TIMELINES = """
+const fetched = window.fetch;
+window.fetch = async (address, options) => {
+  const answer = await fetched(address, options);
+  if (String(address).includes("/timeline")) await new Promise((resolve) => setTimeout(resolve, 2500));
+  return answer;
+};"""
+
+
+def test_the_last_epoch_is_shown_though_it_was_recorded_while_another_was_on_its_way(reader, address, start, until):
+    run = start(epochs=9)
+    person = reader(address)
+    person.context.add_init_script(SLOW_TIMELINES)
+    page = person.open(f"?run={run}")
+    until(lambda: state(page) == "finished", "the end", seconds=60)
+    note = page.locator(".sx-strip .sx-between > .sx-help")
+    until(lambda: note.inner_text().endswith("after epoch 9"), "the strip")
+    page.get_by_role("tab", name="Attention").click()
+    until(lambda: page.locator(".sx-epoch").first.inner_text() == "epoch 9 of 9", "the player")
+
+
 def test_a_killed_worker_is_shown_as_interrupted_and_can_resume(reader, address, places, start, until):
     run = start()
     page = reader(address).open(f"?run={run}")

@@ -117,7 +117,7 @@ def test_zips_that_are_no_runs_are_refused_and_leave_nothing(client, places, con
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"name": 1}', b"\xff", b'{"name": "' + b"x" * 500 + b'", "notes": ""}']
+    "body", [b"", b"[]", b"{}", b'{"name": 1}', b"\xff", b'{"name": "' + b"x" * 500 + b'", "notes": ""}', b"[" * 5000]
 )
 def test_notes_that_make_no_sense_are_refused(client, run_id, body):
     assert client.post(f"/explorer/runs/{run_id}/notes", content=body, headers=OURS).status_code == 400
