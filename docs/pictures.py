@@ -21,8 +21,13 @@ HERE = Path(__file__).parent
 #: Panels of the README's width; drawn at twice the size they are shown at.
 SIDE = 224
 SCREENSHOTS = HERE.parent / "build" / "screenshots"
-#: Which screenshots are shown, and how many of their pixels from the top.
-SHOWN = {"attention": ("attention-light.png", 690), "train": ("train-light.png", 940)}
+#: Which screenshots are shown, and from which column and row on to which row. Left of a dataset, paths of the machine
+#: that the picture was made on would be seen.
+SHOWN = {
+    "attention": ("attention-light.png", 0, 0, 690),
+    "train": ("train-light.png", 0, 0, 940),
+    "data": ("data-light.png", 324, 112, 940),
+}
 
 
 def attention_sheet(run: sam_core.Run, *, images: int = 5) -> Image.Image:
@@ -66,10 +71,10 @@ def _view(image: Image.Image, view: list[float], *, nearest: bool = False) -> Im
 
 def explorer_pictures() -> None:
     """Cut the explorer's pictures from its screenshots."""
-    for name, (file, height) in SHOWN.items():
+    for name, (file, left, top, bottom) in SHOWN.items():
         with Image.open(SCREENSHOTS / file) as whole:
-            top = whole.convert("RGB").crop((0, 0, whole.width, min(height, whole.height)))
-        top.save(HERE / f"explorer-{name}.png", optimize=True)
+            part = whole.convert("RGB").crop((left, top, whole.width, min(bottom, whole.height)))
+        part.save(HERE / f"explorer-{name}.png", optimize=True)
 
 
 def main() -> None:
