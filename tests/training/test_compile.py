@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 import sam_core
 from sam_core.config import ConfigError
+from sam_core.models.sam_net import build_model
 from sam_core.recording import layout
 from sam_core.recording.reader import Run
 from sam_core.training.failures import TrainingError
@@ -53,11 +55,34 @@ def test_the_backbone_is_compiled_once_in_the_mode_asked_for(
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-def test_a_run_with_a_compiled_backbone_is_the_same(
+def test_a_compiled_backbone_has_the_same_features_and_gradients(mode: str):
+    """In double precision: in single, another order of sums is a tenth of such a small network's loss in two steps."""
+    model = build_model(backbone="test_resnet", classes=3, method="sam", pooling="gap", attention_maps=4)
+    compiled = copy.deepcopy(model)
+    compiled.compile_backbone(mode)
+    images = torch.randn(4, 3, 64, 64, dtype=torch.float64)
+    features, gradients = [], []
+    for network in (model, compiled):
+        found = network.double().train().backbone.forward_features(images)
+        (found * torch.linspace(-1, 1, found.numel(), dtype=found.dtype).view_as(found)).sum().backward()
+        features.append(found.detach())
+        gradients.append({name: weight.grad for name, weight in network.backbone.named_parameters()})
+    torch.testing.assert_close(features[1], features[0], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_a_run_with_a_compiled_backbone_begins_the_same_and_ends(
     mode: str, shared_photographs: Path, tiny, trained: Run, tmp_path: Path
 ):
     run = sam_core.train(tiny(shared_photographs, epochs=2, compile=mode), runs=tmp_path, quiet=True)
-    assert_nearly_same(run, trained)
+    first, expected = run.metrics("step")[0], trained.metrics("step")[0]
+    for name in ("loss", "classification", "attention"):
+        assert first[name] == pytest.approx(expected[name], rel=1e-4)
+    assert load_file(run.folder / layout.MODEL).keys() == load_file(trained.folder / layout.MODEL).keys()
+    assert list(run.recorded_epochs) == list(trained.recorded_epochs)
 
 
 def test_without_a_compiler_a_run_fails_with_a_sentence(
