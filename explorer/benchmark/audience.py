@@ -12,27 +12,18 @@ from __future__ import annotations
 import gzip
 import heapq
 import json
-import re
 import select
 import socket
 import struct
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-STORE = Path(__file__).parents[1] / "web" / "store.js"
 PATIENCE_S = 60.0
 CHUNK = 1 << 16
-
-
-def live_interval_s() -> float:
-    """Seconds from an answer to the next question while a run goes on: what the page's own code says."""
-    found = re.search(r"const LIVE_INTERVAL = (\d+);", STORE.read_text(encoding="utf-8"))
-    if found is None:
-        raise LookupError(f"{STORE.name} does not say how often a page asks")
-    return int(found[1]) / 1000
+#: Viewers come one after the other within this time.
+COMING_S = 1.0
 
 
 class Viewer:
@@ -49,6 +40,8 @@ class Viewer:
         self._cursor = ""
         self._image: str | None = None
         self._last_epoch = -1
+        #: Until the next question, as the answer to the last one said.
+        self.ask_in_s = COMING_S
 
     def poll(self) -> None:
         """Ask for news once, and for what the news make a page ask for."""
@@ -88,6 +81,7 @@ class Viewer:
         head, _, content = content.partition(b"\r\n\r\n")
         status, *fields = head.lower().split(b"\r\n")
         headers = dict(field.split(b": ", 1) for field in fields)
+        self.ask_in_s = int(headers.get(b"x-explorer-ask-in", 1000 * self.ask_in_s)) / 1000
         length = int(headers.get(b"content-length", b"0"))
         while len(content) < length:
             content += self._received()
@@ -109,12 +103,11 @@ class Viewer:
 
 
 class Audience:
-    """All viewers, their questions spread evenly over the time between two of one."""
+    """All viewers. They come at different times, and ask again when the server wants them to."""
 
     def __init__(self, address: str, run: str, viewers: int) -> None:
         self.done: Counter[str] = Counter(polls=0, news=0, timelines=0, failed=0)
         self.viewers = [Viewer(number, address, run, self.done) for number in range(viewers)]
-        self.interval_s = live_interval_s()
         self._waiting: list[tuple[float, int]] = []
 
     def live(self) -> None:
@@ -129,7 +122,7 @@ class Audience:
                 return
 
     def _obey(self, word: str) -> None:
-        now, apart = time.monotonic(), self.interval_s / len(self.viewers)
+        now, apart = time.monotonic(), COMING_S / len(self.viewers)
         self._waiting = [(now + viewer.number * apart, viewer.number) for viewer in self.viewers]
         if word == "rest":
             self._waiting.clear()
@@ -143,7 +136,7 @@ class Audience:
         except OSError:
             self.done["failed"] += 1
             viewer.hang_up()
-        heapq.heapreplace(self._waiting, (time.monotonic() + self.interval_s, viewer.number))
+        heapq.heapreplace(self._waiting, (time.monotonic() + viewer.ask_in_s, viewer.number))
 
 
 def main(address: str, run: str, viewers: str) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from explorer.benchmark.audience import live_interval_s
+from explorer.benchmark.audience import COMING_S
 from explorer.benchmark.server import RunningServer, processor_seconds, running_server
+from explorer.routes.runs import ASK_EVERY_S
 from sam_core.benchmark.made_up import config_for, write_photographs
 from sam_core.benchmark.quick import CORES, few_cores
 from sam_core.benchmark.rounds import median, order_of, ratio
@@ -74,7 +75,7 @@ class _Place:
         """Let `steps` whole steps pass with viewers or without."""
         print("watch" if watched else "rest", file=self.audience.stdin, flush=True)
         # The viewers come or go: nothing counts until each of them has had a turn.
-        time.sleep(1.2 * live_interval_s())
+        time.sleep(COMING_S + 1.2 * ASK_EVERY_S)
         since = time.monotonic()
         server, audience = processor_seconds(self.server.pid), processor_seconds(self.audience.pid)
         made = self._wait_for_steps(steps, since)
@@ -145,7 +146,7 @@ def measure_viewers(
     details = {
         "pairs": pairs,
         "viewers": viewers,
-        "asking_every_s": live_interval_s(),
+        "asking_every_s": ASK_EVERY_S,
         "steps_per_turn": steps_per_turn,
         "backbone": config.backbone,
         "batch_size": config.batch_size,

@@ -3,7 +3,6 @@
 
 const BASE = new URL("explorer/", document.baseURI);
 const LIVE_STATES = ["queued", "starting", "running", "stopping"];
-const LIVE_INTERVAL = 900;
 const QUIET_INTERVAL = 2500;
 const LONGEST_INTERVAL = 10000;
 
@@ -200,9 +199,8 @@ class Store extends EventTarget {
     }
     this._asking = true;
     try {
-      await this._pollOnce();
-      this._interval = [...this.runs.values()].some((run) => LIVE_STATES.includes(run.state))
-        ? LIVE_INTERVAL : QUIET_INTERVAL;
+      const askIn = await this._pollOnce();
+      this._interval = [...this.runs.values()].some((run) => LIVE_STATES.includes(run.state)) ? askIn : QUIET_INTERVAL;
       this._setConnected(true);
     } catch (error) {
       this._setConnected(error.status > 0);
@@ -214,15 +212,18 @@ class Store extends EventTarget {
     this._timer = setTimeout(() => this.poll(), wait);
   }
 
+  /** Takes the news; milliseconds until the server wants to be asked again about a run that is going on. */
   async _pollOnce() {
     const run = this.place.run;
     const response = await ask("pulse", {
       query: { list: this.listVersion, run, cursor: this.live && this.live.id === run ? this.live.cursor : "" },
     });
-    if (response.status === 204) return;
+    const askIn = Number(response.headers.get("X-Explorer-Ask-In")) || QUIET_INTERVAL;
+    if (response.status === 204) return askIn;
     const news = await response.json();
     if (news.list) this._takeList(news.list);
     if (news.run && this.place.run === run) this._takeRun(run, news.run);
+    return askIn;
   }
 
   _takeList(list) {

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from explorer.context import Explorer
 from explorer.places import Places
 from explorer.routes.assembly import add_routes
+from explorer.routes.runs import ASK_EVERY_S, ask_again_in
 from tests.explorer.routes.conftest import OURS, open_door
 
 
@@ -121,3 +122,21 @@ def test_zips_that_are_no_runs_are_refused_and_leave_nothing(client, places, con
 )
 def test_notes_that_make_no_sense_are_refused(client, run_id, body):
     assert client.post(f"/explorer/runs/{run_id}/notes", content=body, headers=OURS).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["pulse", "pulse?list={version}"])
+def test_an_answer_says_when_to_ask_again(client, path):
+    version = client.get("/explorer/pulse").json()["list"]["version"]
+    answer = client.get(f"/explorer/{path.format(version=version)}")
+    assert answer.status_code in (200, 204)
+    assert 50 <= int(answer.headers["X-Explorer-Ask-In"]) <= 950
+
+
+def test_pages_that_came_at_different_times_ask_in_the_same_moment_from_then_on():
+    came = [900.1, 900.3, 900.71, 900.84]
+    asked = [moment + ask_again_in(moment) for moment in came]
+    assert asked == pytest.approx([asked[0]] * 4)
+    # Somewhat late, as a page is, or too early: the next moment is the same for all, and no more than a second away.
+    late = [asked[0] + 0.003, asked[0] + 0.2, asked[0] - 0.01]
+    assert [moment + ask_again_in(moment) for moment in late] == pytest.approx([asked[0] + ASK_EVERY_S] * 3)
+    assert all(0 < ask_again_in(number / 100) < 1 for number in range(1000))
