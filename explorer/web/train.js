@@ -103,6 +103,8 @@ class RunPanel {
       prune: el("button.sx-button", { text: "Free space…", onclick: () => this.prune() }),
       delete: el("button.sx-button.sx-danger", { text: "Delete…", onclick: () => this.delete() }),
     };
+    this.kept = Promise.resolve();
+    this.unkept = 0;
     this.title = el("input.sx-run-title", { "aria-label": "Name of this run", maxlength: "120", placeholder: "Name this run", onchange: () => this.keepNotes() });
     this.notes = el("textarea.sx-notes", { "aria-label": "Notes on this run", placeholder: "Notes", rows: 1, maxlength: "20000", onchange: () => this.keepNotes() });
     this.about = el("p.sx-help");
@@ -149,10 +151,13 @@ class RunPanel {
     this.content.hidden = !run;
     this.empty.hidden = Boolean(run);
     if (!run) return;
-    if (document.activeElement !== this.title) this.title.value = run.name;
     this.title.placeholder = runTitle(run);
-    if (document.activeElement !== this.notes) this.notes.value = run.notes;
-    for (const field of [this.title, this.notes]) field.readOnly = run.demo;
+    for (const [field, text] of [[this.title, run.name], [this.notes, run.notes]]) {
+      // What somebody writes, or has just written, is newer than what the list says of it.
+      if (document.activeElement !== field && !(this.unkept && run.id === this.described)) field.value = text;
+      field.readOnly = run.demo;
+    }
+    this.described = run.id;
     setText(this.about, `${runChoices(run)} · ${run.id}`);
     setText(this.state, run.demo ? "demonstration" : STATE_WORDS[run.state] ?? run.state);
     this.state.dataset.state = run.demo ? "demo" : run.state;
@@ -249,15 +254,21 @@ class RunPanel {
     store.poll();
   }
 
-  async keepNotes() {
+  // One after the other: what was written first must not arrive last.
+  keepNotes() {
     const { run } = store;
     if (!run || run.demo) return;
-    try {
-      await ask(runPath(run.id, "/notes"), { method: "POST", body: JSON.stringify({ name: this.title.value, notes: this.notes.value }), headers: { "Content-Type": "application/json" } });
-    } catch (error) {
-      complain(error);
-    }
-    store.poll();
+    const written = JSON.stringify({ name: this.title.value, notes: this.notes.value });
+    this.unkept += 1;
+    this.kept = this.kept.then(async () => {
+      try {
+        await ask(runPath(run.id, "/notes"), { method: "POST", body: written, headers: { "Content-Type": "application/json" } });
+      } catch (error) {
+        complain(error);
+      }
+      await store.poll();
+      this.unkept -= 1;
+    });
   }
 
   async export() {

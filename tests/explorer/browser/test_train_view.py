@@ -299,11 +299,40 @@ def test_a_run_is_named_noted_and_found_by_its_name(finished, reader, address, u
     page.get_by_label("Notes on this run").blur()
     until(lambda: "Lesson <3>" in page.locator(".sx-run-row").inner_text(), "the list has its name")
     page.get_by_label("Find a run").fill("monday")
-    assert page.locator(".sx-run-row").count() == 1
+    until(lambda: page.locator(".sx-run-row").count() == 1, "found by its notes")
     page.get_by_label("Find a run").fill("tuesday")
-    assert page.locator(".sx-run-row").count() == 0
+    until(lambda: page.locator(".sx-run-row").count() == 0, "another word")
     page.reload()
     until(lambda: page.get_by_label("Name of this run").input_value() == "Lesson <3>", "kept on the disk")
+
+
+#: What is written first is on its way for longer than what is written next.
+SLOW_FIRST_NOTES = """
+const fetched = window.fetch;
+let slow = true;
+window.fetch = async (address, options) => {
+  if (String(address).endsWith("/notes") && slow) {
+    slow = false;
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+  }
+  return fetched(address, options);
+};"""
+
+
+def test_notes_written_while_the_name_is_on_its_way_are_kept_with_it(finished, reader, address, places, until):
+    person = reader(address)
+    person.context.add_init_script(SLOW_FIRST_NOTES)
+    page = person.open(f"?run={finished}")
+    until(lambda: state(page) == "finished", "the run is open")
+    page.get_by_label("Name of this run").fill("Lesson")
+    page.get_by_label("Name of this run").blur()
+    page.evaluate("window.samExplorer.tell('list')")  # as another run's progress does
+    page.get_by_label("Notes on this run").fill("for Monday")
+    page.get_by_label("Notes on this run").blur()
+    kept = places.runs / finished / "notes.json"
+    until(lambda: kept.is_file() and json.loads(kept.read_text())["notes"], "it is kept")
+    page.wait_for_timeout(500)
+    assert json.loads(kept.read_text()) == {"name": "Lesson", "notes": "for Monday"}
 
 
 def test_deleting_asks_first(finished, reader, address, places, until):
