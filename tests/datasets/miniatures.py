@@ -11,8 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 from scipy.io import savemat
+
+from sam_core.datasets.images import ImageError, read_image
 
 BIRDS = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani")
 BIRD_PARTS = (
@@ -100,6 +103,15 @@ def write_list(path: Path, lines: Iterable[str], *, crlf: bool = False) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("".join(line + ("\r\n" if crlf else "\n") for line in lines).encode())
     return path
+
+
+def assert_read_or_refused(path: Path, kind: str) -> None:
+    """An image of a kind that can be read is read in colours; any other is an `ImageError`."""
+    if kind in READABLE:
+        assert read_image(path).mode == "RGB"
+    else:
+        with pytest.raises(ImageError):
+            read_image(path)
 
 
 def labels_and_splits(classes: int, train: int, test: int, empty_class: int | None = None) -> list[tuple[int, str]]:
