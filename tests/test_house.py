@@ -27,7 +27,7 @@ ORDER = {
         ("cli",),
     ],
     "explorer": [
-        ("files", "places", "figures", "theme"),
+        ("files", "kept", "places", "figures", "theme"),
         ("data.shelf", "data.additions", "data.sample_pictures", "data.class_counts"),
         ("data.contents", "data.datasets"),
         ("data.checks",),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 import torch
 
+from explorer.kept import Kept
 from sam_core.evaluation.agreement import agreement, cosine_similarity
 from sam_core.recording import layout
 from sam_core.recording.reader import Run
@@ -50,8 +49,7 @@ class Rankings:
     """Measures by which a gallery is sorted, made from the maps of every image: asked for, then kept."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, int], dict[str, list[float | None]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[tuple[str, int], dict[str, list[float | None]]] = Kept(KEPT_ANSWERS)
 
     def of(self, run: Run) -> dict[str, Any]:
         """`disagreement` and `change` of every image at the last recorded epoch, as `measure_images` has them."""
@@ -59,12 +57,7 @@ class Rankings:
         if len(epochs) == 0:
             return {"epoch": -1, "disagreement": None, "change": None}
         key = (str(run.folder), int(epochs[-1]))
-        with self._lock:  # two pages that ask for the same do not measure it twice
-            measured = self._kept.pop(key, None) or measure_images(run)
-            self._kept[key] = measured
-            while len(self._kept) > KEPT_ANSWERS:
-                self._kept.popitem(last=False)
-        return {"epoch": key[1], **measured}
+        return {"epoch": key[1], **self._kept.get(key, lambda: measure_images(run))}
 
 
 def measure_images(run: Run) -> dict[str, list[float | None]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from explorer.files import modified
+from explorer.kept import Kept
 from sam_core.evaluation.inspection import Inspector
 from sam_core.recording import layout
 from sam_core.recording.reader import Run
@@ -21,7 +21,7 @@ class Networks:
     """Inspectors by run and epoch. Hooks and parallel requests do not mix, so one lock guards them all."""
 
     def __init__(self) -> None:
-        self._inspectors: OrderedDict[tuple[Path, int | None, int], Inspector] = OrderedDict()
+        self._inspectors: Kept[tuple[Path, int | None, int], Inspector] = Kept(KEPT_NETWORKS)
         self._lock = threading.Lock()
 
     @contextmanager
@@ -33,11 +33,7 @@ class Networks:
         """
         with self._lock:
             key = (run.folder, epoch, modified(run.folder / layout.MODEL))
-            inspector = self._inspectors.pop(key, None) or Inspector(run, epoch=epoch)
-            self._inspectors[key] = inspector
-            while len(self._inspectors) > KEPT_NETWORKS:
-                self._inspectors.popitem(last=False)
-            yield inspector
+            yield self._inspectors.get(key, lambda: Inspector(run, epoch=epoch))
 
     def forget(self) -> None:
         """Let go of all of them."""

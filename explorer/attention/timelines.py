@@ -8,8 +8,6 @@ attention loss compares, in multiples of a uniform share (so that 1 means `as mu
 from __future__ import annotations
 
 import struct
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from PIL import Image
 
 from explorer.files import modified
+from explorer.kept import Kept
 from sam_core.evaluation.history import (
     loss_distributions,
     measures_over_epochs,
@@ -59,20 +58,15 @@ class Messages:
     """Messages that were made lately: twenty pages that watch one run ask for the same images at the same moment."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[tuple[Any, ...], bytes] = Kept(
+            KEPT_MESSAGES, is_worth_keeping=lambda message: len(message) <= LARGEST_KEPT
+        )
 
     def of(self, run: Run, sample_id: str, *, after: int, allowed: Callable[[Path], bool]) -> bytes:
         """As `timeline_message`; the same until the run has recorded another epoch."""
         # A run that was resumed or started over records epochs anew: when their file was written tells the two apart.
         key = (run.folder, len(run.recorded_epochs), modified(run.folder / ATTENTION / "epochs.npy"), sample_id, after)
-        with self._lock:
-            message = self._kept.pop(key, None) or timeline_message(run, sample_id, after=after, allowed=allowed)
-            if len(message) <= LARGEST_KEPT:
-                self._kept[key] = message
-            while len(self._kept) > KEPT_MESSAGES:
-                self._kept.popitem(last=False)
-        return message
+        return self._kept.get(key, lambda: timeline_message(run, sample_id, after=after, allowed=allowed))
 
 
 def describe_sample(run: Run, row: int) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from typing import Any
 
 import torch
 
-from explorer.runs.states import ALIVE_STATES, process_of, shown_state
+from explorer.runs.states import ALIVE_STATES, LIVE_STATES, process_of, read_object, shown_state
 from sam_core.config import DATASETS, PROJECT_ROOT, ConfigError, RunConfig
-from sam_core.recording import content, layout
+from sam_core.recording import layout
 from sam_core.recording.lock import take_lock
 from sam_core.recording.reader import Run
 from sam_core.recording.writer import RunError, RunWriter
@@ -167,7 +167,7 @@ class Jobs:
             state = self._state(folder)
             if state == "finished":
                 raise JobError(f"run {run_id} has finished", "start a new run with more epochs")
-            if state == "queued" or state in ALIVE_STATES:
+            if state in LIVE_STATES:
                 raise JobError(f"run {run_id} is {state} already", "there is nothing to be done")
             with _writing(folder) as writer:
                 writer.take_over(state="queued")
@@ -480,10 +480,7 @@ def _refuse_too_many(processes: int, possible: int) -> None:
 
 def _processes_wanted(folder: Path) -> int:
     """How many processes a run was started with, or is to be started with: environment.json is written by both."""
-    try:
-        wanted = content.parse_json((folder / layout.ENVIRONMENT).read_bytes())["processes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return 1
+    wanted = _object_in(folder, layout.ENVIRONMENT).get("processes")
     return wanted if isinstance(wanted, int) and wanted > 1 else 1
 
 
@@ -532,11 +529,14 @@ def _writing(folder: Path) -> Iterator[RunWriter]:
 
 def _status_of(folder: Path) -> dict[str, Any]:
     """What status.json says; nothing, if that makes no sense."""
+    return _object_in(folder, layout.STATUS)
+
+
+def _object_in(folder: Path, name: str) -> dict[str, Any]:
     try:
-        status = content.parse_json((folder / layout.STATUS).read_bytes())
-    except (OSError, ValueError):
+        return read_object(folder / name)
+    except FileNotFoundError:
         return {}
-    return status if isinstance(status, dict) else {}
 
 
 def _time_of(status: dict[str, Any]) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 from explorer.files import modified
 from explorer.places import Places
-from explorer.runs.states import shown_number, shown_state, shown_status, shown_text
+from explorer.runs.states import LIVE_STATES, read_object, shown_number, shown_state, shown_status, shown_text
 from sam_core.recording import content, layout
 from sam_core.recording.notes import read_notes
 
@@ -25,7 +25,6 @@ LOOK_EVERY_S = 0.4
 LOOK_AT_ALL_EVERY_S = 4.0
 #: Enough of the end of metrics.jsonl to hold the last epoch's line.
 TAIL_BYTES = 16_384
-LIVE_STATES = ("queued", "starting", "running", "stopping")
 
 #: What of a run's configuration its summary shows.
 SHOWN_CHOICES = (
@@ -160,7 +159,7 @@ class Library:
             if dates != entry.dates or not entry.version:
                 summary = self._summarise(entry)
             else:  # nothing was written; but the process may be gone
-                status = _read_object(entry.folder / layout.STATUS)
+                status = read_object(entry.folder / layout.STATUS)
                 summary = entry.summary | {"state": shown_state(entry.folder, status)}
         except FileNotFoundError:
             if not entry.folder.is_dir():
@@ -173,11 +172,11 @@ class Library:
 
     def _summarise(self, entry: _Entry) -> dict[str, Any]:
         if not entry.choices:
-            config = _read_object(entry.folder / layout.CONFIG)
+            config = read_object(entry.folder / layout.CONFIG)
             entry.choices = {name: _shown_choice(config.get(name)) for name in SHOWN_CHOICES}
             entry.choices["dataset"] = Path(shown_text(config.get("dataset")) or "").name
             entry.default_name = shown_text(config.get("name")) or ""
-        status = _read_object(entry.folder / layout.STATUS)
+        status = read_object(entry.folder / layout.STATUS)
         shown = shown_status(status)
         notes = read_notes(entry.folder, entry.default_name)
         return {
@@ -195,17 +194,6 @@ class Library:
 def _shown_choice(value: Any) -> str | int | float | None:
     """A choice of a configuration that anyone may have written."""
     return shown_number(value) if shown_text(value) is None else shown_text(value)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one where the file is damaged; `FileNotFoundError` where there is none."""
-    try:
-        value = content.parse_json(path.read_bytes())
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _last_accuracy(path: Path) -> float | None:

@@ -10,11 +10,11 @@ import os
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from explorer.kept import Kept
 from explorer.runs.states import shown_number, shown_state, shown_status
 from sam_core.recording import content, layout
 from sam_core.recording.reader import Run
@@ -40,17 +40,11 @@ class Feeds:
     """The feeds of the runs that pages watch."""
 
     def __init__(self) -> None:
-        self._feeds: OrderedDict[Path, RunFeed] = OrderedDict()
-        self._lock = threading.Lock()
+        self._feeds: Kept[Path, RunFeed] = Kept(KEPT_FEEDS)
 
     def of(self, folder: Path) -> RunFeed:
         """The feed of a run folder."""
-        with self._lock:
-            feed = self._feeds.pop(folder, None) or RunFeed(folder)
-            self._feeds[folder] = feed
-            while len(self._feeds) > KEPT_FEEDS:
-                self._feeds.popitem(last=False)
-            return feed
+        return self._feeds.get(folder, lambda: RunFeed(folder))
 
 
 class RunFeed:

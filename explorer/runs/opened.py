@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from pathlib import Path
 
 from explorer.files import modified
+from explorer.kept import Kept
 from explorer.places import Places
 from sam_core.recording import layout
 from sam_core.recording.reader import Run
@@ -19,8 +18,7 @@ class OpenRuns:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._runs: OrderedDict[tuple[Path, int, int], Run] = OrderedDict()
-        self._lock = threading.Lock()
+        self._runs: Kept[tuple[Path, int, int], Run] = Kept(KEPT_RUNS)
 
     def get(self, run_id: object) -> Run:
         """The run with this id.
@@ -30,9 +28,4 @@ class OpenRuns:
         """
         folder = self._places.run_folder(run_id)
         key = (folder, modified(folder / layout.SAMPLES), modified(folder / layout.ATTENTION / "meta.json"))
-        with self._lock:
-            run = self._runs.pop(key, None) or Run(folder)
-            self._runs[key] = run
-            while len(self._runs) > KEPT_RUNS:
-                self._runs.popitem(last=False)
-        return run
+        return self._runs.get(key, lambda: Run(folder))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sam_core.recording import layout
+from sam_core.recording import content, layout
 from sam_core.recording.lock import is_locked
 
 #: `starting`: its process loads what it needs, or opens its data. `interrupted`: it was running, and its process is
@@ -17,6 +17,8 @@ from sam_core.recording.lock import is_locked
 SHOWN_STATES = ("queued", "starting", "running", "stopping", "stopped", "interrupted", "finished", "failed")
 #: Somebody is at work on the run.
 ALIVE_STATES = ("starting", "running", "stopping")
+#: The run has not come to an end: somebody is at work on it, or will be.
+LIVE_STATES = ("queued", *ALIVE_STATES)
 
 #: A run of another computer is taken to be alive if its status is not older than this: nothing else reaches that far.
 ELSEWHERE_ALIVE_S = 120.0
@@ -25,6 +27,17 @@ UNNAMED_ALIVE_S = 60.0
 PROCESSES = Path("/proc")
 #: A text of a run folder is shown up to this length.
 LONGEST_TEXT = 2000
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a run folder, or an empty one where the file is damaged; `FileNotFoundError` without a file."""
+    try:
+        value = content.parse_json(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def shown_state(folder: Path, status: Mapping[str, Any]) -> str:

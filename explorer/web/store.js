@@ -100,10 +100,6 @@ class Store extends EventTarget {
     return this.runs.get(this.place.run) || null;
   }
 
-  get isLive() {
-    return Boolean(this.run && LIVE_STATES.includes(this.run.state));
-  }
-
   /** Look at another run; its first image and last epoch are shown unless said otherwise. */
   openRun(id, { image = null, epoch = null } = {}) {
     if (id === this.place.run && image === null) return;
